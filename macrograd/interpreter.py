@@ -66,6 +66,10 @@ class Interpreter:
         the state after a round of a loop, and the other that before it."""
         return value
 
+    def same(self, value: Any) -> Any:
+        """The Value has the number of its second operand: eagerly, but for the sign of zero, it is that operand."""
+        return value
+
     def look(self, value: Any, what: str) -> None:
         """Its number is about to become a Python number; `what` says how, with {} for the Value. May raise."""
 
@@ -111,9 +115,9 @@ class Interpreter:
     def differentiated(self, results: Sequence[Any], leaves: Sequence[Any]) -> None:
         """The results are about to be differentiated with respect to the leaves. May raise."""
 
-    def walk(self, results: Sequence[Any], leaves: Sequence[Any], within: set[int] | None) -> Any:
-        """The `macrograd.rules.Walk` for derivatives of the results with respect to the leaves, in the order of the
-        eager engine; None for that of the graph. It does not go beyond the Values whose ids are `within`, if given."""
+    def derivatives(self, results: Sequence[Any], leaves: Sequence[Any], within: set[int] | None) -> Any:
+        """What has the `gradients` of the results with respect to the leaves, added up in the order of the eager
+        engine; None to `sweep` the graph. It does not go beyond the Values whose ids are `within`, if given."""
         return None
 
     def guard(self, test: Any) -> AbstractContextManager[None]:

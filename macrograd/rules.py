@@ -24,10 +24,9 @@ Source: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, ยง3.1 and ย
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, TypeVar
 
-from macrograd._dataclass import dataclass
 from macrograd.graph import Node
 from macrograd.ops import CONSTANT, Op, dot, gate, maximum, sum_, where
 
@@ -104,33 +103,12 @@ def of_numbers(order: Sequence[N], root: N, leaves: Sequence[N], beside: Iterabl
     return {x: x._grad for x in leaves if x._grad is not nothing}
 
 
-@dataclass
-class Walk:
-    """An order of a graph, operands first, in which some Values have copies: what reads a copy in its place gives its
-    gradient to that.
-
-    reads   what a Value reads where that is not its operands, by its id
-    origin  the Value that a copy stands for, by the copy's id
-    """
-
-    order: list[Any]
-    reads: Mapping[int, Sequence[Any]]
-    origin: Mapping[int, Any]
-
-    def inputs(self, x: Any) -> Sequence[Any]:
-        return self.reads.get(id(x), x.inputs)
-
-    def value(self, x: Any) -> Any:
-        return self.origin.get(id(x), x)
-
-
 def sweep(
     order: Iterable[N],
     root: N,
     seed: Any = 1.0,
     *,
     active: Container[N] | None = None,
-    walk: Walk | None = None,
 ) -> dict[N, Any]:
     """Gradients of `root`, times the number or Value `seed`, for every Value in `order` that root depends on.
 
@@ -138,8 +116,7 @@ def sweep(
     be differentiated again. Only Values in `active` get gradients, by default all of `order` that are not constants.
 
     During a trace it is not known what a choice takes: there `taken` holds, for every Value behind a choice, a Value
-    that is not 0 where it was taken, and its slopes are computed from operands that pass through `gate`. `walk` says
-    where that order has copies.
+    that is not 0 where it was taken, and its slopes are computed from operands that pass through `gate`.
     """
     nodes: list[Any] = list(order)
     if active is None:
@@ -155,10 +132,10 @@ def sweep(
         if g.__class__ is list:
             g = gradients[node] = added_up(g)
         if op is dot and node not in taken:
-            _through_dot(node, g, active, gradients, taken, walk)
+            _through_dot(node, g, active, gradients, taken)
             continue
-        if walk is not None or op.arity != 2 or op.chooses or node in taken:
-            step(node, g, active, gradients, taken, walk)
+        if op.arity != 2 or op.chooses or node in taken:
+            step(node, g, active, gradients, taken)
             continue
         left, right = op.derivative
         x, y = a, b
@@ -188,17 +165,16 @@ def _through_dot(
     active: Container[Any],
     gradients: dict[Any, Any],
     taken: dict[Any, Any],
-    walk: Walk | None = None,
 ) -> None:
-    inputs = node.inputs if walk is None else walk.inputs(node)
-    operands = _operands(inputs, walk)
+    inputs = node.inputs
+    factors = rule_operands(inputs)
     for k, x in enumerate(inputs):
         if x in active:
             old = gradients.get(x)
             if old.__class__ is list:
-                old += (g, operands[k ^ 1])
+                old += (g, factors[k ^ 1])
             else:
-                gradients[x] = [g, operands[k ^ 1]] if old is None else [old, 1.0, g, operands[k ^ 1]]
+                gradients[x] = [g, factors[k ^ 1]] if old is None else [old, 1.0, g, factors[k ^ 1]]
             taken.pop(x, None)
 
 
@@ -215,10 +191,9 @@ def added_up(factors: list[Any]) -> Any:
     return factors[0] * factors[1] if len(factors) == 2 else dot(*factors)
 
 
-def _operands(inputs: Sequence[Any], walk: Walk | None) -> list[Any]:
-    """The operands of a rule: constants as numbers."""
-    operands = inputs if walk is None else [walk.value(x) for x in inputs]
-    return [x._data if x.op is CONSTANT else x for x in operands]
+def rule_operands(inputs: Sequence[Any]) -> list[Any]:
+    """The operands of a rule: constants as numbers, which add no operations to it."""
+    return [x._data if x.op is CONSTANT else x for x in inputs]
 
 
 def step(
@@ -227,22 +202,21 @@ def step(
     active: Container[Any],
     gradients: dict[Any, Any],
     taken: dict[Any, Any],
-    walk: Walk | None = None,
 ) -> None:
     """The step of `sweep` for any operation, including one that chooses or lies behind a choice in a trace."""
-    op, mask, out = node.op, taken.get(node), node if walk is None else walk.value(node)
+    op, mask, out = node.op, taken.get(node), node
     if op.flows is not None:  # it has several results, and knows its derivative itself
         op.flows(node, g, active, gradients, taken)
         return
-    inputs = node.inputs if walk is None else walk.inputs(node)
-    operands = _operands(inputs, walk)
+    inputs = node.inputs
+    given = rule_operands(inputs)
     shares: list[Any] = [1.0] * len(inputs)
     if op.chooses:
-        shares = contributions(op, 1.0, out, operands)
+        shares = contributions(op, 1.0, out, given)
     elif mask is not None:
         out = gate(mask, out)
-        operands = [x if x.__class__ is float and 1e-18 <= abs(x) <= 1e18 else gate(mask, x) for x in operands]
-    gains = contributions(op, g, out, operands)
+        given = [x if x.__class__ is float and 1e-18 <= abs(x) <= 1e18 else gate(mask, x) for x in given]
+    gains = contributions(op, g, out, given)
     for x, gain, share in zip(inputs, gains, shares, strict=True):
         if gain is None or x not in active:
             continue

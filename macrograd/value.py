@@ -537,8 +537,9 @@ def is_open(x: Any) -> bool:
 
 def positive_zero(x: Value) -> Value:
     """x, and 0.0 for −0.0: of a gradient, which begins with 0.0 and is added to, as `.grad` is."""
-    signed = by.signed_zero(x) if (by := _observer(x)) else x._data == 0.0
-    return x + 0.0 if signed else x
+    if (by := _observer(x)) is None:
+        return x + 0.0 if x._data == 0.0 else x
+    return by.same(ops.add(0.0, x)) if by.signed_zero(x) else x
 
 
 def is_interpreted() -> bool:

@@ -16,7 +16,7 @@ from macrograd._dataclass import dataclass
 from macrograd.copying import check_importable
 from macrograd.graph import topological
 from macrograd.ops import CONSTANT
-from macrograd.rules import Walk, of_numbers, sweep
+from macrograd.rules import of_numbers, sweep
 from macrograd.value import Value, constant, positive_zero, recording
 from macrograd.vector import Vector, vector
 
@@ -34,7 +34,7 @@ class Call:
     beside     the other operations that the results depend on
     numbers    whether only numbers went in, so that numbers come out
     mark       in a recorded program, how many Values were made before the leaves
-    walk       the order in which the program adds up derivatives, if that is not the graph's
+    eager      what adds up derivatives as the eager engine would, in a recorded program that has to
     """
 
     arguments: tuple[Any, ...]
@@ -46,7 +46,7 @@ class Call:
     beside: list[Value]
     numbers: bool
     mark: int | None
-    walk: Walk | None
+    eager: Any
 
     def close(self) -> None:
         """Turn the leaves that stand for numbers into constants. An outer derivative must not mistake them for the
@@ -72,14 +72,10 @@ class Call:
         return [found.get(x, 0.0) for x in self.leaves]
 
     def _swept(self, result: Any, order: list[Value], more: Sequence[Value] = ()) -> dict[Value, Any]:
-        if self.walk is None:
-            return sweep(order, result, _one(), active={*self.leaves, *order})
-        active = {*self.leaves}
-        walk = Walk([*self.walk.order, *more], self.walk.reads, self.walk.origin)
-        for x in walk.order:
-            if x._a is not None and any(y in active for y in walk.inputs(x)):
-                active.add(x)
-        return sweep(walk.order, result, _one(), active=active, walk=walk)
+        if self.eager is not None:
+            found: dict[Value, Any] = self.eager.gradients(result, _one(), self.leaves, more)
+            return found
+        return sweep(order, result, _one(), active={*self.leaves, *order})
 
     def order_of(self, slopes: Iterable[Any]) -> list[Value]:
         """The operations on paths from the leaves to derivatives of the results."""
@@ -136,9 +132,9 @@ def call(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], wa
     mark = None if numbers else before  # where numbers went in, it matters what else the results depend on
     within = _made_since(mark)
     order, beside, foreign = _between(results, leaves, within)
-    walk = None
+    eager = None
     if program is not None and not (numbers and not foreign):
-        walk = program.walk([x for x in results if isinstance(x, Value)], leaves, within)
+        eager = program.derivatives([x for x in results if isinstance(x, Value)], leaves, within)
     return Call(
         arguments=arguments,
         leaves=leaves,
@@ -149,7 +145,7 @@ def call(fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], wa
         beside=beside,
         numbers=numbers and not foreign,
         mark=mark,
-        walk=walk,
+        eager=eager,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -301,3 +302,63 @@ def test_a_test_does_not_read_what_is_right_on_another_way_only() -> None:
         for p in (P, Q, R):
             p.grad = 0.0
         assert [f.backward(x, k), P.grad, Q.grad, R.grad] == expected
+
+
+def clamped(p: Any, x: Any, k: Any) -> Any:
+    """Maximum, minimum, relu and where are operations eagerly, but what they do not take gets no contribution."""
+    a, b = p[0] * p[1], 0.3 * x - p[2]
+    high, low = mg.maximum(a, b * p[0]), mg.minimum(a * b, 0.3 * p[1])
+    chosen = mg.where(high * low < 0.1, a, high)
+    return (
+        0.7 * a * chosen
+        + mg.relu(low + b) * high / (1.1 + a * a)
+        + 0.3 * chosen * low
+        + 0.1 * mg.dot([a, b], [high, a])
+    )
+
+
+def branches_in_branches(p: Any, x: Any, k: Any) -> Any:
+    """Three branches that each hold one."""
+    a, b, c = p[0] * x, 0.3 * p[1] / (1.1 + p[0] * p[0]), p[2] + 0.1 * x
+    found = 0.3 * a * p[1] + b / (1.3 + a * a) + p[0] * c
+    for u, v in ((a, b), (b, c), (c, a)):
+        inner = partial(mg.cond, u * v > 0.05, lambda u=u, v=v: u * v, lambda v=v: 0.7 * v)
+        found = found + u * mg.cond(u < v, lambda u=u, inner=inner: inner() * u, lambda v=v, inner=inner: v + inner())
+    return found
+
+
+def twice(fn: Any) -> Any:
+    """The gradient of the gradient times a vector."""
+    return lambda p, x, k: mg.grad(lambda q: mg.dot(mg.grad(fn)(q, x, k), [0.3, -0.7, 1.1]))(p)
+
+
+TWICE = [taken_behind_a_branch, met_on_another_way, compared, branched, clamped]
+
+
+@pytest.mark.parametrize("fn", TWICE, ids=lambda fn: fn.__name__)
+def test_strict_second_derivatives_behind_choices_have_the_bits_of_the_eager_engine(fn: Any) -> None:
+    """Eagerly what a choice does not take gets no contribution, so that the graph of the first derivative depends on
+    what the choices take."""
+    f = mg.compile(twice(fn), strict=True, backend="numpy", batch=True)
+    p, x, k = (np.array(x) for x in zip(*_points(), strict=True))
+    expected = [twice(fn)(*point) for point in _points()]
+    assert f(p, x, k).tolist() == np.array(expected, dtype=float).tolist()
+
+
+@pytest.mark.parametrize("fn", [*TWICE, branches_in_branches], ids=lambda fn: fn.__name__)
+def test_strict_gradients_of_derivatives_have_the_bits_of_the_eager_engine(fn: Any) -> None:
+    given = [Value(0.5), Value(0.5), Value(0.5)]
+
+    def slope(x: Any, k: Any) -> Any:
+        return mg.grad(fn, argnums=1)(given, x, k) + 0.1 * given[0]
+
+    f = mg.compile(slope, strict=True, backend="numpy")
+    for p, x, k in _points():
+        for value, number in zip(given, p, strict=True):
+            value.data, value.grad = number, 0.0
+        result = slope(x, k)
+        result.backward()
+        expected = [result.data, *(value.grad for value in given)]
+        for value in given:
+            value.grad = 0.0
+        assert [f.backward(x, k), *(value.grad for value in given)] == expected

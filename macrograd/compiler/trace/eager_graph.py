@@ -37,7 +37,8 @@ class Graph:
     def __init__(self, stop: Container[int], choices: Choices, part: Callable[[Any], bool] | None = None) -> None:
         self.stop, self.choices = stop, choices
         self._part = part
-        self.tests: dict[int, tuple[int, Value]] = {}  # by id, in the order of their numbers
+        # By id, in the order of their numbers, and how many turns they have.
+        self.tests: dict[int, tuple[int, Value, int]] = {}
         self.carried: Flag | None = None
         self.turns: Mapping[int, Sequence[int]] = {}  # of calls, by id, the order in which their operands are visited
 
@@ -82,12 +83,12 @@ class Graph:
         test, *sides = x.inputs
         if self.choices[id(x)]:
             return [(instance, sides[0], path)]
-        if len(sides) == 1:  # a take that only checks
+        if len(sides) == 1:  # it passes on what it has: a take that only checks, a gate
             return [(instance, sides[0], path)]
         at, test = self.resolved(instance, test)
         flag = at, id(test)
-        self.tests.setdefault(id(test), (len(self.tests), test))
         turns = range(TAKEN, TAKEN + len(sides)) if x.op is ops.take else (1, 0)
+        self.tests.setdefault(id(test), (len(self.tests), test, len(turns)))
         known = [turn for other, turn in path if other == flag]
         found = [(instance, side, path | {(flag, turn)}) for side, turn in zip(sides, turns, strict=True)]
         possible = [side for side, turn in zip(found, turns, strict=True) if not known or turn in known]
@@ -127,7 +128,7 @@ class _Walk:
             self._count(len(ways))
             if any(way <= path for way in ways) or (ways and not self.once and self._same(instance, x, ways[-1], path)):
                 continue
-            _add(ways, path)
+            add_way(ways, path)
             if id(x) in graph.choices:
                 sides = graph.chosen(instance, x, path)
                 stack.extend((at, y, NOWHERE if self.once else way, False) for at, y, way in reversed(sides))
@@ -162,9 +163,9 @@ class _Walk:
                 return False
         for key, node, ways in found:
             for way in ways:
-                _add(self.visited[key], way)
+                add_way(self.visited[key], way)
                 if id(node) not in self.graph.choices:
-                    _add(self.order[self.last[key]][2], way)
+                    add_way(self.order[self.last[key]][2], way)
         return True
 
     def _needed(self, instance: int, x: Any, before: Path, path: Path) -> list[tuple[Flag, Any, list[Path]]] | None:
@@ -190,7 +191,7 @@ class _Walk:
                     sides = [(at, y, way) for y in node.inputs]
                 for k, y, whole in sides:
                     k, y = self.graph.resolved(k, y)
-                    _add(needed.setdefault((k, id(y)), []), whole)
+                    add_way(needed.setdefault((k, id(y)), []), whole)
         return found[::-1]
 
     def _below(self, instance: int, x: Any, path: Path) -> list[tuple[int, Any]]:
@@ -220,7 +221,7 @@ class _Walk:
         return found
 
 
-def _add(ways: list[Path], path: Path) -> None:
+def add_way(ways: list[Path], path: Path) -> None:
     """Add a way to those that have led to a Value: two that differ in how one test turned out are one without it."""
     if any(way <= path for way in ways):
         return

@@ -6,14 +6,40 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from macrograd import ops
+from macrograd._dataclass import dataclass
 from macrograd.compiler.trace.calling import known
 from macrograd.compiler.trace.eager_graph import NOWHERE, TAKEN, Choices, Graph, Path, Placed, TooMany, together
 from macrograd.graph import topological
-from macrograd.rules import Walk
 from macrograd.value import Value
 
 _MOST_COPIES = 1_000  # of choices: each takes time to differentiate
 Changed = list[tuple[Any, tuple[Any, ...]]]  # Values, and what they read before
+
+
+@dataclass
+class Walk:
+    """The order of a graph in which the eager engine goes back through it, operands first, with copies of some Values:
+    what reads a copy in its place gives its gradient to that.
+
+    reads    what a Value reads where that is not its operands, by its id
+    origin   the Value that a copy stands for, by the copy's id
+    choices  choices between branches, and takes, by their ids: eagerly they are what they choose
+    tests    their tests and indices, by their ids, each with a number and the number of its turns
+    masks    the ways on which Values are 1, by their ids
+    """
+
+    order: list[Any]
+    reads: Mapping[int, Sequence[Any]]
+    origin: Mapping[int, Any]
+    choices: Mapping[int, bool]
+    tests: Mapping[int, tuple[int, Value, int]]
+    masks: Mapping[int, Path]
+
+    def inputs(self, x: Any) -> Sequence[Any]:
+        return self.reads.get(id(x), x.inputs)
+
+    def value(self, x: Any) -> Any:
+        return self.origin.get(id(x), x)
 
 
 def as_eager_walks(
@@ -83,24 +109,31 @@ def derivative_walk(
     compared: set[int],
     choices: Choices,
     note: Callable[[Value], None],
-) -> Walk:
+) -> Walk | None:
     """The walk of a derivative that is taken inside the function, of the results with respect to the leaves: that of
-    `as_eager_walks`, but all Values stay as they are.
+    `as_eager_walks`, but all Values stay as they are. None if there are too many ways through the choices.
 
     It does not go beyond the leaves, nor beyond the Values whose ids are `within`, if given. `compared` are the ids of
     comparisons, and `note` is told of new ones.
     """
     ends = set(map(id, leaves))
-    for once in (False, True) if choices else ():
+    for once in (False, True):
         graph = Graph(compared, choices, lambda x: id(x) not in ends and (within is None or id(x) in within))
         some = _Instances(graph, dict(choices), note)
         try:
             order, reads = some.listed(results, graph.walk(results, once=once))
         except TooMany:
             continue
-        return Walk(order, reads, some.origin)
+        return Walk(order, reads, some.origin, some.choices, graph.tests, some.masks)
+    return None
+
+
+def plain_walk(
+    results: Sequence[Value], leaves: Sequence[Value], within: set[int] | None, compared: set[int]
+) -> list[Value]:
+    """The graph that `derivative_walk` walks, with choices as operations of it."""
     stop = compared if within is None else within & compared
-    return Walk(topological(*results, seen=stop | ends, within=within), {}, {})
+    return topological(*results, seen=stop | set(map(id, leaves)), within=within)
 
 
 def _made(like: Value, op: Any, inputs: tuple[Any, ...]) -> Value:
@@ -120,6 +153,7 @@ class _Instances:
         self.made: dict[int, list[tuple[list[Path], Value]]] = {}  # the instances of a Value so far
         self.order: list[Value] = []
         self.partial: set[int] = set()  # the ids of Values that read what is right on some ways only
+        self.masks: dict[int, Path] = {}  # the ways on which Values are 1 that were made for `note`
         self.count = 0  # of copies
 
     def listed(
@@ -203,13 +237,14 @@ class _Instances:
     def _mask(self, like: Value, way: Path) -> Value:
         """A Value that is 1 on this way and 0 elsewhere."""
         found, no = known(1.0), known(0.0)
-        for _, test, side in sorted([(*self.graph.tests[number], side) for (_, number), side in way], key=_turn):
+        for _, test, _, side in sorted([(*self.graph.tests[number], side) for (_, number), side in way], key=_turn):
             if side >= TAKEN:
                 found = self._number(like, ops.onehot, test, known(float(side - TAKEN)), found)
             else:
                 found = self._number(like, ops.where, test, found if side else no, no if side else found)
         if self.note is not None and way:
             self.note(found)
+            self.masks[id(found)] = way
         return found
 
     def _number(self, like: Value, op: Any, *inputs: Value) -> Value:
@@ -229,7 +264,7 @@ class _Instances:
         return self.order[-1]
 
 
-def _turn(found: tuple[int, Value, int]) -> int:
+def _turn(found: tuple[int, Value, int, int]) -> int:
     return found[0]
 
 

@@ -16,7 +16,9 @@ from typing import Any, NoReturn
 from macrograd import ops, value
 from macrograd.compiler.trace.checking import Checks
 from macrograd.compiler.trace.condense import Condenser
-from macrograd.compiler.trace.eager_order import derivative_walk
+from macrograd.compiler.trace.eager_order import derivative_walk, plain_walk
+from macrograd.compiler.trace.eager_sweep import Plain, Sweep
+from macrograd.compiler.trace.eager_ways import Tests
 from macrograd.compiler.trace.links import Links
 from macrograd.compiler.trace.loops import Loops
 from macrograd.compiler.trace.refusals import OF_A_BRANCH, WAY_OUT_OF_GRADIENTS, WAY_OUT_OF_PARAMETERS, refuse
@@ -25,9 +27,9 @@ from macrograd.compiler.trace.traced import counter, leaf, operand, record
 from macrograd.control import user_line
 from macrograd.interpreter import Interpreter
 from macrograd.ops import CONSTANT
-from macrograd.rules import Walk
 from macrograd.value import Value
 
+_MOST_SUMS = 400
 FIRST_CHECK = -1000  # the index of a take by which a program says that its first check failed; then come -1001 …
 
 
@@ -51,6 +53,7 @@ class Recording(Interpreter):
         self._compared: set[int] = set()
         self.choices: dict[int, bool] = {}  # by id, whether it is one of a round's
         self.takes: set[int] = set()  # the ids of takes
+        self.sums: set[int] = set()  # the ids of choices that derivatives made
         self._indices: dict[tuple[int, int], Any] = {}  # of takes, by the ids of the guard and the number
         # Not a cycle, which would keep a million Values until the garbage collector runs.
         self.checks = Checks()
@@ -124,14 +127,19 @@ class Recording(Interpreter):
         key = id(guard), id(index)
         if key not in self._indices:
             found = index if guard is None else ops.where(guard, index, 0.0)
-            if self.as_eager:  # the number may be part of the graph elsewhere
-                found = ops.sum_(found)
-                self.compared(found)
+            if self.as_eager:
+                found = self._of_index(found)
             self._indices[key] = found, guard, index
         return self._indices[key][0]
 
     def taken(self, found: Sequence[Any], count: int) -> None:
         self.checks.take(found, count, user_line())
+
+    def _of_index(self, index: Any) -> Any:
+        """The number may be part of the graph elsewhere."""
+        found = ops.sum_(index)
+        self.compared(found)
+        return found
 
     def one(self) -> Any:
         return self.loops.held.one()
@@ -143,16 +151,39 @@ class Recording(Interpreter):
                 "take the derivative of the whole loop, or choose the element with mg.where",
             )
 
-    def walk(self, results: Sequence[Any], leaves: Sequence[Any], within: set[int] | None) -> Walk | None:
+    def derivatives(
+        self, results: Sequence[Any], leaves: Sequence[Any], within: set[int] | None
+    ) -> Plain | Sweep | None:
         if not self.as_eager:
             return None
-        choices: dict[int, bool] = {}
-        if not self.loops.rounds.counts:  # their rounds must be alike
-            some = self.choices.keys() | self.takes if within is None else within & (self.choices.keys() | self.takes)
-            choices = {x: False for x in some if not self.choices.get(x, False)}
-        found = derivative_walk(results, leaves, within, self._compared, choices, self.compared)
-        self.loops.check_walk(found.order)
-        return found
+        order = plain_walk(results, leaves, within, self._compared)
+        some = self.choices.keys() | self.takes
+        choices = [x for x in (some if within is None else within & some) if not self.choices.get(x, False)]
+        alike = bool(self.loops.rounds.counts)  # their rounds must be
+        if alike or not (choices or any(x.op is not None and x.op.chooses for x in order)):
+            self.loops.check_walk(order)
+            return Plain(order)
+        walk = None
+        for sums in (True, False) if self.sums and self.few_sums(order) else (False,):
+            apart = dict.fromkeys([x for x in choices if sums or x not in self.sums], False)
+            if (walk := derivative_walk(results, leaves, within, self._compared, apart, self.compared)) is not None:
+                break
+        self.loops.check_walk(order if walk is None else walk.order)
+        if walk is None:
+            return Plain(order)
+        return Sweep(walk, Tests(walk.tests, walk.masks, self.test, self._of_index, self._summed), self._gated)
+
+    def few_sums(self, values: Sequence[Value]) -> bool:
+        """Whether so few of these Values are choices that derivatives made that their order can be told."""
+        return sum(id(x) in self.sums for x in values) <= _MOST_SUMS
+
+    def _gated(self, mask: Any, x: Any) -> Any:
+        return self.same(ops.gate(mask, x))
+
+    def _summed(self, made: Value) -> None:
+        """A choice, or what passes its second operand on, that a derivative has made."""
+        self.choices[id(made)] = False
+        self.sums.add(id(made))
 
     @contextmanager
     def guard(self, test: Any) -> Iterator[None]:
@@ -195,8 +226,9 @@ class Recording(Interpreter):
             self.compared(made)
         if id(original) in self.choices:
             self.choices[id(made)] = self.choices[id(original)]
-        if id(original) in self.takes:
-            self.takes.add(id(made))
+        for ids in (self.takes, self.sums):
+            if id(original) in ids:
+                ids.add(id(made))
 
     def mark(self, value: Value) -> Hashable:
         """What the eager order needs to know of a Value besides its operation."""
@@ -216,6 +248,10 @@ class Recording(Interpreter):
                 self.choices[id(value)] = rounds
             elif value.op is ops.take:
                 self.takes.add(id(value))
+        return value
+
+    def same(self, value: Any) -> Any:
+        self._summed(value)
         return value
 
     def signed_zero(self, value: Value) -> bool:

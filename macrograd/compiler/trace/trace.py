@@ -10,7 +10,7 @@ the trace, in the thread that traces. Constants, and anything computed from cons
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -163,12 +163,13 @@ def _traced(
             tape, parameters = without_unused(replace(tape, results=tape.results[:many]), parameters)
             del results[many:]
         checks.made.clear()
-        if as_eager:
+        inner: Mapping[int, list[Value]] = {}
+        if as_eager and parameters:  # without any, nothing more is differentiated
             order, inner = _order(results, recording, calls, [*made.values()])
             tape, parameters = tape_of(order, results, inputs, constants, parameters, same)
-            sections = {k: section_tape(x, constants, inner[id(x)]) for k, x in made.items()}
-        else:
-            sections = {k: section_tape(x, constants) for k, x in made.items()}
+        elif as_eager:
+            _check_derivatives(calls, [*made.values()])
+        sections = {k: section_tape(x, constants, inner.get(id(x))) for k, x in made.items()}
         _check_own(parameters, recording.loops.bodies)
         tape, numbers = leaves.numbered(tape), leaves.held
     reads = recording.loops.reads
@@ -197,12 +198,14 @@ def _order(
     """The order of a strict program, and of its sections by their ids. Raises KeepsAll if sections of loops with
     memory= would be rounded in another, and NoSections if branches and loops that stop would."""
     comparisons, many = recording.comparisons, bool(recording.loops.rounds.counts)
-    apart = _apart(recording)
+    sums = recording.few_sums(topological(*results, stop=comparisons))
+    apart = _apart(recording, sums=sums)
     if not made and False not in apart.values():
         return as_eager_walks(results, comparisons, apart), {}
     changed: Changed = []
+    _check_derivatives(calls, made)
     try:
-        _check_sections(results, calls, made)
+        _check_sections(results, made)
         choices = recording.choices | dict.fromkeys(recording.takes, False) if many else apart
         graph = Expanded(results, comparisons, made, choices, apart)
         order, inner = graph.walked(results, changed)
@@ -219,29 +222,48 @@ def _order(
             _refuse_order(made[0].where)
     for x, inputs in reversed(changed):
         x.inputs = inputs
-    for takes, once in ((True, False), (True, True), (False, False), (False, True)):
+    for few, takes, once in _ATTEMPTS[0 if sums else 2 :]:
         try:
-            return as_eager_walks(results, comparisons, _apart(recording, takes=takes), once=once), {}
+            return as_eager_walks(results, comparisons, _apart(recording, takes=takes, sums=few), once=once), {}
         except TooMany:
             continue
     return as_eager_walks(results, comparisons), {}
 
 
-def _apart(recording: Recording, *, takes: bool = True) -> dict[int, bool]:
-    """The choices, for an attempt, which adds the copies that it makes; also the `takes`. Rounds of long loops must be
-    alike, and copies grow with the rounds."""
+# With too many ways through the choices, one attempt after the other: with those of derivatives inside the function
+# (`sums`), with those of takes, and with a Value at each place where branches meet it, or only `once`.
+_ATTEMPTS = [
+    (True, True, False),
+    (True, True, True),
+    (False, True, False),
+    (False, True, True),
+    (False, False, False),
+    (False, False, True),
+]
+
+
+def _apart(recording: Recording, *, takes: bool = True, sums: bool = True) -> dict[int, bool]:
+    """The choices, for an attempt, which adds the copies that it makes. Rounds of long loops must be alike, and copies
+    grow with the rounds."""
     if recording.loops.rounds.counts:
         return dict.fromkeys(recording.choices, True)
-    return recording.choices | dict.fromkeys(recording.takes if takes else (), False)
+    found = recording.choices | dict.fromkeys(recording.takes if takes else (), False)
+    return found if sums else {x: rounds for x, rounds in found.items() if x not in recording.sums}
 
 
-def _check_sections(results: Sequence[Value], calls: Calls, made: list[Section]) -> None:
+def _check_derivatives(calls: Calls, made: list[Section]) -> None:
+    """Raise NoSections or KeepsAll if a derivative was taken inside the function through sections."""
+    if len(calls.made) > len(made):
+        if any(x.stops is not None for x in made):
+            raise NoSections
+        refuse_derivative(made[0].where)
+
+
+def _check_sections(results: Sequence[Value], made: list[Section]) -> None:
     """Raise KeepsAll for sections whose order cannot be told."""
     if not made:
         return
     where = made[0].where
-    if len(calls.made) > len(made):
-        refuse_derivative(where)
     if any(x.outs for x in made):
         raise KeepsAll(f"strict=True, collect=True and memory= of the loop of {where}: leave out one of the three")
     loops = [x for x in made if x.stops is None]
