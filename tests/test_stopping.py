@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -19,6 +16,7 @@ from macrograd.compiler.step import TrainingLoop
 from macrograd.compiler.targets.llvm import execute, stopping
 from macrograd.compiler.targets.llvm import steps as native_steps
 from macrograd.compiler.targets.llvm.stopping import Interruptible
+from tests.interrupts import interrupted
 
 pytest.importorskip("llvmlite")
 A = Value(0.3)
@@ -267,28 +265,9 @@ def test_an_interrupt_between_any_two_instructions_waits_for_the_code() -> None:
         begun.append(1)
         ended.append(1)
 
-    def interrupted(last: int) -> bool:
-        instructions = itertools.count()
-
-        def watch(frame: FrameType, event: str, _: Any) -> Any:
-            frame.f_trace_opcodes = True
-            if event == "opcode" and next(instructions) == last:
-                raise KeyboardInterrupt
-            return watch
-
-        call, before = Interruptible(run, lambda whether: None), sys.gettrace()
-        sys.settrace(watch)
-        try:
-            call()
-        except KeyboardInterrupt:
-            return True
-        finally:
-            sys.settrace(before)
-            assert begun == ended
-        return False
-
     last = 0
-    while interrupted(last):
+    while interrupted(Interruptible(run, lambda whether: None), last):
+        assert begun == ended
         last += 1
     assert last > 50
     assert begun

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import signal
@@ -11,8 +10,8 @@ import subprocess
 import sys
 import textwrap
 import threading
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from macrograd.train import Callback, History, Trainer, files
 from macrograd.train.checkpoint import Every, Writer
 from macrograd.train.interrupt import Interrupts
 from macrograd.train.progress import Silent
+from tests.interrupts import interrupted
 
 X, Y = datasets.make_moons(50, noise=0.1, seed=3)
 
@@ -300,34 +300,20 @@ def test_no_ctrl_c_leaves_a_writer_that_waits_for_ever(tmp_path: Path, monkeypat
     written: list[int] = []
     monkeypatch.setattr(files, "write", lambda path, kind, tensors, header: written.append(header["step"]))
 
-    def interrupted(last: int) -> bool:
+    def two(writer: Writer) -> None:
+        writer.write(1, {}, History(), {})
+        writer.write(2, {}, History(), {})
+
+    last, going = 0, True
+    while going:
         written.clear()
-        writer, instructions = Writer(tmp_path / "c.safetensors", Every(steps=1), {}), itertools.count()
-
-        def watch(frame: FrameType, event: str, _: Any) -> Any:
-            frame.f_trace_opcodes = True
-            if event == "opcode" and next(instructions) == last:
-                raise KeyboardInterrupt
-            return watch
-
-        before = sys.gettrace()
-        sys.settrace(watch)
-        try:
-            writer.write(1, {}, History(), {})
-            writer.write(2, {}, History(), {})
-        except KeyboardInterrupt:
-            return True
-        finally:
-            sys.settrace(before)
-            closing = threading.Thread(target=writer.close, daemon=True)
-            closing.start()
-            closing.join(60.0)
-            assert not closing.is_alive()
-            assert written == [1, 2][: len(written)]
-        return False
-
-    last = 0
-    while interrupted(last):
+        writer = Writer(tmp_path / "c.safetensors", Every(steps=1), {})
+        going = interrupted(partial(two, writer), last)
+        closing = threading.Thread(target=writer.close, daemon=True)
+        closing.start()
+        closing.join(60.0)
+        assert not closing.is_alive()
+        assert written == [1, 2][: len(written)]
         last += 1
     assert written == [1, 2]
     assert last > 100
