@@ -142,9 +142,8 @@ def test_what_earlier_processes_met_is_improved_sooner_and_then_kept(monkeypatch
         return made
 
     expected = Call(chain(Value(0.5)), np.ones(3))()
-    assert not process(0.4).improved  # the first one would have had to use it for a second, this one for half of one
-    assert not process(0.2).improved
-    assert process(0.2).improved
+    assert not process(0.2).improved  # the first one would have had to use it for a second, this one for a quarter
+    assert process(0.1).improved
     monkeypatch.setattr(native, "object_file", lambda *_: pytest.fail("all is in the cache"))
     kept = Call(chain(Value(0.5)), np.ones(3))
     assert kept() == expected

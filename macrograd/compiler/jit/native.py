@@ -39,7 +39,7 @@ Given = ParamSpec("Given")
 Made = TypeVar("Made")
 # Without the types of arguments: a reference is passed as it is, which is faster than converting an address.
 _LONG, _BRIEF = ctypes.CFUNCTYPE(None), ctypes.PYFUNCTYPE(None)
-_SOONER = 2.0  # by how much each later process is sooner to make better code of what an earlier one has met
+_SOONER = 4.0  # by how much each later process is sooner to make better code of what an earlier one has met
 _BASELINE = "-baseline"  # suffix of the names of files with baseline code
 _count = count()
 _own = threading.local()
