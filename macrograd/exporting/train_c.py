@@ -14,6 +14,7 @@ from macrograd.compiler.targets.c.lower import Lowered
 from macrograd.compiler.targets.c.target import C, machine_for
 from macrograd.compiler.targets.c.vectors import with_vectors
 from macrograd.compiler.targets.scalar.machine import Machine
+from macrograd.compiler.targets.scalar.registers import fits
 from macrograd.compiler.targets.target import Request
 from macrograd.exporting.arrays_c import array, literal
 from macrograd.exporting.c import Written, includes, index_tables, needs
@@ -46,9 +47,10 @@ def write_training(
     update = recorded_update(optimizer.rule, states, strict=strict)
     wanted = Request(program, tuple(special.sizes), 0, compiled.dtype, strict)
     rule_wanted = Request(update.program, (1,) * (2 + states), 1 + states, compiled.dtype, strict)
+    targets = [0, *range(2, 2 + states)] if fits(update.program) else None  # of the results, in the order of the inputs
     file = _Training(
         prefix, compiled, special.sizes, program, C().write(wanted, prefix, lanes=lanes),
-        update.program, C().write(rule_wanted, f"{prefix}_update", lanes=lanes), machine, states, called,
+        update.program, C().write(rule_wanted, f"{prefix}_update", lanes=lanes, targets=targets), machine, states, called,
         None if outputs is None else PredictorInC(outputs, special.parameters, prefix),
     )  # fmt: skip
     memory = kept_states(optimizer, states_of, special.parameters)
@@ -74,6 +76,7 @@ def write_training(
                 *([] if file.predictor is None else [file.predictor.function()]),
             ],
             strict=strict,
+            width=machine.width,
         ),
         called.functions(),
     ]
@@ -119,7 +122,7 @@ class _Training:
             "u": max(1, self.program.uniform),
             "v": max(1, self.program.varying * lanes),
             "update_u": max(1, self.rule.uniform),
-            "update_v": max(1, self.rule.varying * lanes),
+            "update_v": 1 if fits(self.rule) else max(1, self.rule.varying * lanes),
             "memory": max(1, self.states * self.count),
         }
 
@@ -207,6 +210,14 @@ void {prefix}_init({prefix}_state *s);
     def update(self, first_uniform: int) -> str:
         """Update all parameters, one block at a time."""
         prefix, lanes, first = self.prefix, self.machine.lanes, self.value + 1
+        begun = [
+            f"static void {prefix}_update({prefix}_state *s, {self.real} rate) {{",
+            f"    s->update.u[{first_uniform}] = rate;",
+            f"    s->update.u[{first_uniform + 1}] = ({self.real})s->steps;",
+            *self._phase(self.lowered_update, "before", "&s->update"),
+        ]
+        if fits(self.rule):
+            return "\n".join([*begun, *self._update_arrays(first), "}", ""])
         sources = [
             "s->u + i",
             f"s->u + {first} + i",
@@ -218,11 +229,8 @@ void {prefix}_init({prefix}_state *s);
             for target, (space, slot) in zip([sources[0], *sources[2:]], self.rule.results, strict=True)
         ]
         return "\n".join([
-            f"static void {prefix}_update({prefix}_state *s, {self.real} rate) {{",
+            *begun,
             f"    {self.real} *v = s->update.v;",
-            f"    s->update.u[{first_uniform}] = rate;",
-            f"    s->update.u[{first_uniform + 1}] = ({self.real})s->steps;",
-            *self._phase(self.lowered_update, "before", "&s->update"),
             f"    for (int32_t i = 0; i < {self.count}; i += {lanes}) {{",
             f"        const int32_t n = {self.count} - i < {lanes} ? {self.count} - i : {lanes};",
             *self._copies(gather),
@@ -233,6 +241,25 @@ void {prefix}_init({prefix}_state *s);
             "",
         ])  # fmt: skip
 
+    def _update_arrays(self, first: int) -> list[str]:
+        """Calls of a rule in registers: for whole vectors in the state, and for the rest in a copy."""
+        width, n, block = self.machine.width, self.count, self.lowered_update.phases["block"]
+        sources = ["s->u", f"s->u + {first}", *(f"s->memory + {j * n}" for j in range(self.states))]
+        whole, rest = n - n % width, n % width
+        lines = [f"    {block}(&s->update, {whole}, {', '.join(sources)});"] if whole else []
+        if rest:
+            at = [f"({source})[{whole} + k]" for source in sources]
+            names = [f"rest[{j}]" for j in range(len(sources))]
+            copies = [f"{name}[k] = {x};" for name, x in zip(names, at, strict=True)]
+            back = [f"{x} = {name}[k];" for j, (name, x) in enumerate(zip(names, at, strict=True)) if j != 1]
+            lines += [
+                f"    {self.real} rest[{len(sources)}][{width}] = {{{{0}}}};",
+                f"    for (int k = 0; k < {rest}; ++k) {{ {' '.join(copies)} }}",
+                f"    {block}(&s->update, {width}, {', '.join(names)});",
+                f"    for (int k = 0; k < {rest}; ++k) {{ {' '.join(back)} }}",
+            ]
+        return lines
+
     def _copies(self, pairs: list[tuple[str, str]]) -> list[str]:
         """Copies of n lanes, or of one number to n lanes, as (target, source). Usually n is all lanes."""
         lanes, width = self.machine.lanes, self.machine.width
@@ -240,8 +267,8 @@ void {prefix}_init({prefix}_state *s);
         for target, source in pairs:
             many = "[" not in source
             rest.append(f"for (int32_t k = 0; k < n; ++k) ({target})[k] = {f'({source})[k]' if many else source};")
-            wide = f"LOAD({width}, {source} + j)" if many else f"ALL({width}, {source})"
-            full.append(f"for (int32_t j = 0; j < {lanes}; j += {width}) STORE({width}, {target} + j, {wide});")
+            wide = f"LOAD({source} + j)" if many else f"ALL({source})"
+            full.append(f"for (int32_t j = 0; j < {lanes}; j += W) STORE({target} + j, {wide});")
         if width == 1:
             return [f"        {line}" for line in rest]
         return [
@@ -262,7 +289,16 @@ void {prefix}_init({prefix}_state *s);
         share = (
             f"            s->v[{(weight or 0) * lanes} + k] = k < s->valid ? scale : 0;" if weight is not None else ""
         )
-        first, full = self.value + 1, self.count - self.count % 16  # the gradient, and how much of it is in 16s
+        from_, whole = "0", 0
+        if self.machine.scalable and inputs >= self.machine.width:
+            whole = inputs - inputs % self.machine.width
+            from_ = f"s->valid == {lanes} ? {whole} : 0"
+        turned = [
+            f"        if (s->valid == {lanes})",
+            f"            for (int32_t k = 0; k < {lanes}; k += W)",
+            f"                for (int32_t i = 0; i < {whole}; i += W)",
+            f"                    TURN(s->v + i * {lanes} + k, {lanes}, batch + (first + k) * {inputs} + i, {inputs});",
+        ]
         return "\n".join(filter(None, [
             f"{real} {prefix}_step({prefix}_state *s, const {real} *batch, int32_t samples, {real} rate) {{",
             f"    const {real} scale = {share_of};",
@@ -274,27 +310,51 @@ void {prefix}_init({prefix}_state *s);
             *self._phase(self.lowered, "before", "s"),
             f"    for (int32_t first = 0; first < samples; first += {lanes}) {{",
             f"        s->valid = samples - first < {lanes} ? samples - first : {lanes};",
+            *(turned if whole else []),
             f"        for (int32_t k = 0; k < {lanes}; ++k) {{",
             "            const int32_t row = first + (k < s->valid ? k : s->valid - 1);",
-            f"            for (int32_t i = 0; i < {inputs}; ++i) s->v[i * {lanes} + k] = batch[row * {inputs} + i];",
+            f"            for (int32_t i = {from_}; i < {inputs}; ++i) s->v[i * {lanes} + k] = batch[row * {inputs} + i];",
             share,
             "        }",
             *(f"    {line}" for line in self._phase(self.lowered, "block", "s")),
             "    }",
             *self._phase(self.lowered, "after", "s"),
             f"    const {real} loss = s->u[{self.value}];",
-            # Several sums, because each addition to a single one would wait for the one before.
-            f"    {real} odd[16] = {{s->flag ? ({real})(0.0 / 0.0) : loss * 0}};",
-            f"    for (int32_t i = 0; i < {full}; i += 16)",
-            f"        for (int k = 0; k < 16; ++k) odd[k] += s->u[{first} + i + k] * 0;",
-            f"    for (int k = 0; k < {self.count % 16}; ++k) odd[k] += s->u[{first + full} + k] * 0;",
-            f"    for (int k = 0; k < 16; ++k) if (odd[k] != 0) return ({real})(0.0 / 0.0);",
+            *self._odd(),
             "    ++s->steps;",
             f"    {prefix}_update(s, rate);",
             "    return loss;",
             "}",
             "",
         ]))  # fmt: skip
+
+    def _odd(self) -> list[str]:
+        """Return NaN unless the loss and its gradient are finite. There are several sums, because each addition to a
+        single one would wait for the one before."""
+        real, first, n, width = self.real, self.value + 1, self.count, self.machine.width
+        nan, zero = f"({real})(0.0 / 0.0)", f"ALL({literal(0.0, real)})"
+        if width == 1:
+            return [
+                f"    {real} odd[16] = {{s->flag ? {nan} : loss * 0}};",
+                f"    for (int32_t i = 0; i < {n - n % 16}; i += 16)",
+                f"        for (int k = 0; k < 16; ++k) odd[k] += s->u[{first} + i + k] * 0;",
+                f"    for (int k = 0; k < {n % 16}; ++k) odd[k] += s->u[{first + n - n % 16} + k] * 0;",
+                f"    for (int k = 0; k < 16; ++k) if (odd[k] != 0) return {nan};",
+            ]
+        return [
+            f"    {real} odd[{4 * width}] = {{s->flag ? {nan} : loss * 0}};",
+            f"    V odd0 = {zero}, odd1 = {zero}, odd2 = {zero}, odd3 = {zero};",
+            f"    const {real} *g = s->u + {first}, *end = g + {n};",
+            "    for (; g + 4 * W <= end; g += 4 * W) {",
+            *(f"        odd{k} = odd{k} + LOAD(g{f' + {k} * W' if k else ''}) * {zero};" for k in range(4)),
+            "    }",
+            *(
+                f"    STORE(odd{f' + {k} * W' if k else ''}, LOAD(odd{f' + {k} * W' if k else ''}) + odd{k});"
+                for k in range(4)
+            ),
+            "    for (; g < end; ++g) odd[0] += *g * 0;",
+            f"    for (int k = 0; k < 4 * W; ++k) if (odd[k] != 0) return {nan};",
+        ]
 
     @staticmethod
     def _phase(lowered: Lowered, name: str, state: str) -> list[str]:

@@ -1,7 +1,8 @@
 """The emitter's `Code` as C99.
 
-Vectors are written in the macros of `vectors.py`; an operation that calls the math library is a loop over the elements.
-A constant, or a number that is the same in every element, stays a single number. An address is written `base|offset`
+Vectors have the type V and W elements, which `vectors.py` defines: a number and 1 where the processor has none. An
+operation that calls the math library is a loop over the elements. A constant, or a number that is the same in every
+element, stays a single number. An address is written `base|offset`
 until it is used. Integers have 32 bits, whatever the size of `int`. In strict programs a product is `MUL(a, b)`, of
 vectors `PRODUCT`, which no compiler fuses with the sum around it (`vectors.py`).
 """
@@ -13,7 +14,6 @@ from collections.abc import Callable, Sequence
 
 from macrograd.compiler.jit.text import Counter, Float
 from macrograd.compiler.targets.c import spelling
-from macrograd.compiler.targets.scalar import elements
 from macrograd.ops import Op
 from macrograd.rows.in_c import c_functions, c_number, stand_in
 
@@ -21,9 +21,7 @@ _SIGNS = {"fadd": "+", "fsub": "-", "fmul": "*", "fdiv": "/"}
 # Comparisons that start with o are false for NaN, those that start with u true.
 _ORDERED = {"olt": "<", "ole": "<=", "ogt": ">", "oge": ">=", "oeq": "==", "une": "!="}
 _OPPOSITE = {"ult": "oge", "ule": "ogt", "ugt": "ole", "uge": "olt"}
-_DECLARED = re.compile(
-    r"^ *(?:(?:const )?(?:double|float|int|int32_t) |(?:VECTOR|TRUTH|DECLARE|PRODUCT)\(\d+, |ROOT\d+\()(\w+) ?[=;,)]"
-)
+_DECLARED = re.compile(r"^ *(?:(?:const )?(?:double|float|int|int32_t|V|I) |(?:PRODUCT|ROOT)\()(\w+) ?[=;,)]")
 
 
 class Code:
@@ -35,7 +33,7 @@ class Code:
         self.lines: list[str] = []
         self.functions: dict[str, str] = {}
         self.streams: set[bool] = set()
-        self._widths: dict[str, int] = {}
+        self._vectors: set[str] = set()
         self._depth, self._count, self._scratch = 1, 0, 0
 
     def text(self) -> list[str]:
@@ -59,33 +57,32 @@ class Code:
         self._count += 1
         return f"{hint}{self._count}"
 
-    def _each(self, x: str, width: int) -> str:
-        """A value in an expression over all elements of vectors."""
-        return f"AT({x})" if x in self._widths else f"ALL({width}, {x})"
+    def _each(self, x: str) -> str:
+        """A value in an expression about vectors."""
+        return x if x in self._vectors else f"ALL({x})"
 
     def _let(self, write: Callable[..., str], operands: Sequence[str], kind: str | None = None) -> str:
         """A new value, for all elements at once; one number if all operands are."""
-        width = max((self._widths[x] for x in operands if x in self._widths), default=1)
-        if width == 1:
+        if self._vectors.isdisjoint(operands):
             return self._number(write(*operands), kind)
-        return self._vector(write(*[self._each(x, width) for x in operands]), width)
+        return self._vector(write(*[self._each(x) for x in operands]))
 
     def _number(self, expression: str, kind: str | None = None) -> str:
         name = self._fresh("t")
         self._put(f"const {kind or self.real} {name} = {expression};")
         return name
 
-    def _vector(self, expression: str, width: int, macro: str = "VECTOR") -> str:
-        name = self._fresh("c" if macro == "TRUTH" else "t")
-        self._widths[name] = width
-        self._put(f"{macro}({width}, {name}, {expression});")
+    def _vector(self, expression: str, kind: str = "V") -> str:
+        name = self._fresh("t" if kind == "V" else "c")
+        self._vectors.add(name)
+        self._put(f"const {kind} {name} = {expression};")
         return name
 
-    def _elements(self, start: str, width: int) -> str:
-        """A vector whose elements are given one by one."""
+    def _declared(self, macro: str, *operands: str) -> str:
+        """A vector that a macro declares."""
         name = self._fresh("t")
-        self._widths[name] = width
-        self._put(f"DECLARE({width}, {name}) = {{{start}}};")
+        self._vectors.add(name)
+        self._put(f"{macro}({', '.join([name, *operands])});")
         return name
 
     # --- values ---------------------------------------------------------------------------------------------------
@@ -101,43 +98,36 @@ class Code:
         return scalar
 
     def gathered(self, scalars: Sequence[str], width: int) -> str:
-        if width == 1 or len(set(scalars)) == 1:
-            return scalars[0]
-        return self._elements(", ".join(scalars[min(k, len(scalars) - 1)] for k in range(width)), width)
+        return scalars[0]  # of vectors of one number, the only ones of known length
 
     def extract(self, vector: str, k: int, width: int) -> str:
-        return f"{vector}[{k}]" if vector in self._widths else vector
+        return vector
 
     def apply(self, op: Op, operands: Sequence[str], width: int) -> str:
-        wide = max((self._widths[x] for x in operands if x in self._widths), default=1)
         if self.strict and op.name == "mul":
             return self.binary("fmul", operands[0], operands[1], width)
-        if wide == 1:
+        if self._vectors.isdisjoint(operands):
             name = self._number(self.expression(op, operands))
             self.functions.update(c_functions(op, strict=self.strict))
             return name
         composed = self.strict and (op.portable or op.formula)
-        form = spelling.of_vectors(op.c, wide, self.number) if isinstance(op.c, str) and not composed else None
+        form = spelling.of_vectors(op.c, self.number) if isinstance(op.c, str) and not composed else None
         if form is not None:
-            return self._vector(form.format(*[self._each(x, wide) for x in operands]), wide)
+            return self._vector(form.format(*[self._each(x) for x in operands]))
+        self.functions.update(c_functions(op, strict=self.strict))
         if op.c == "sqrt({0})":
-            name = self._fresh("t")
-            self._widths[name] = wide
-            self._put(f"ROOT{wide}({name}, {operands[0]});")
-            self.functions.update(c_functions(op, strict=self.strict))
-            return name
-        arrays = {x: self._array(x, wide) for x in dict.fromkeys(operands) if x in self._widths}
+            return self._declared("ROOT", operands[0])
+        arrays = {x: self._array(x, width) for x in dict.fromkeys(operands) if x in self._vectors}
         out = next(iter(arrays.values()))
         expression = self.expression(op, [f"{arrays[x]}[k]" if x in arrays else x for x in operands])
-        self.functions.update(c_functions(op, strict=self.strict))
-        self._put(f"for (int k = 0; k < {wide}; ++k) {out}[k] = {expression};")
-        return self._vector(f"LOAD({wide}, {out})", wide)
+        self._put(f"for (int k = 0; k < W; ++k) {out}[k] = {expression};")
+        return self._vector(f"LOAD({out})")
 
     def _array(self, vector: str, width: int) -> str:
         """The elements of a vector in memory, for loops over operations without a vector form."""
         name = self._fresh("a")
         self._put(f"{self.real} {name}[{width}];")
-        self._put(f"STORE({width}, {name}, AT({vector}));")
+        self._put(f"STORE({name}, {vector});")
         return name
 
     def expression(self, op: Op, operands: Sequence[str]) -> str:
@@ -149,15 +139,10 @@ class Code:
         return f"{'MUL' if self.kind.bits == 64 else 'MULF'}({a}, {b})" if self.strict else f"{a} * {b}"
 
     def binary(self, op: str, a: str, b: str, width: int) -> str:
-        if op == "fmul":
-            wide = max((self._widths[x] for x in (a, b) if x in self._widths), default=1)
-            if wide == 1:
-                return self._number(self.product(a, b))
-            if self.strict:
-                name = self._fresh("t")
-                self._widths[name] = wide
-                self._put(f"PRODUCT({wide}, {name}, {self._each(a, wide)}, {self._each(b, wide)});")
-                return name
+        if op == "fmul" and self._vectors.isdisjoint((a, b)):
+            return self._number(self.product(a, b))
+        if op == "fmul" and self.strict:
+            return self._declared("PRODUCT", self._each(a), self._each(b))
         return self._let(lambda x, y: f"{x} {_SIGNS[op]} {y}", (a, b))
 
     def negate(self, a: str, width: int) -> str:
@@ -180,15 +165,14 @@ class Code:
 
     def _truth(self, write: Callable[[str, str], str], a: str, b: str) -> str:
         """Whether something holds, for all elements at once."""
-        wide = max((self._widths[x] for x in (a, b) if x in self._widths), default=1)
-        if wide == 1:
+        if self._vectors.isdisjoint((a, b)):
             return self._number(write(a, b), "int")
-        return self._vector(write(*[self._each(x, wide) for x in (a, b)]), wide, "TRUTH")
+        return self._vector(f"(I)({write(self._each(a), self._each(b))})", "I")
 
     def select(self, condition: str, a: str, b: str, width: int) -> str:
-        if condition not in self._widths:
+        if condition not in self._vectors:
             return self._let(lambda x, y: f"{condition} ? {x} : {y}", (a, b))
-        return self._vector(f"SELECT({width}, AT({condition}), {self._each(a, width)}, {self._each(b, width)})", width)
+        return self._vector(f"SELECT({condition}, {self._each(a)}, {self._each(b)})")
 
     def mask(self, width: int, valid: int) -> str:
         return self.first_lanes(str(valid), width)
@@ -196,60 +180,39 @@ class Code:
     def first_lanes(self, count: str, width: int, start: int = 0) -> str:
         if width == 1:
             return self._number(f"{start} < {count}", "int")
-        return self._vector(f"FIRST({width}, {start}, {count})", width, "TRUTH")
+        return self._vector(f"FIRST({self.linear(-start, [(1, count)])})", "I")
 
     def both(self, a: str, b: str) -> str:
         return self._truth(lambda x, y: f"{x} & {y}", a, b)
 
     def turned(self, vector: str, width: int, valid: int) -> str:
-        if vector not in self._widths:
-            return vector
-        return self._elements(", ".join(f"{vector}[{max(0, valid - 1 - k)}]" for k in range(width)), width)
+        return vector
 
     def sums_of_elements(self, vectors: list[str], width: int) -> str:
-        if not any(x in self._widths for x in vectors):
-            return elements.sum_elements(self, vectors, width)
-        self.lines.append("#ifdef SHUFFLE")
-        name = elements.sum_elements(self, vectors, width)
-        self.lines.append("#else")
-        sums = [name] if len(vectors) == 1 else [f"{name}[{j}]" for j in range(len(vectors))]
-        self._put(f"{self.real} {name} = 0;" if len(vectors) == 1 else f"DECLARE({len(vectors)}, {name}) = {{0}};")
-        parts = [f"{x}[k]" if x in self._widths else x for x in vectors]
-        adds = [f"{total} += {x};" for total, x in zip(sums, parts, strict=True)]
-        self._put(f"for (int k = 0; k < {width}; ++k) {{ {' '.join(adds)} }}")
-        self.lines.append("#endif")
-        return name
+        return vectors[0]
 
     def sum_among(self, vector: str, width: int, among: int) -> str:
-        order = elements.order_among(width, among)
-        return elements.sum_elements(self, [self.shuffle(vector, vector, order, width)], width)
+        return vector
 
     def transposed(self, rows: list[str]) -> list[str]:
-        width = len(rows)
-        self.lines.append("#ifdef SHUFFLE")
-        columns = elements.transpose(self, rows)
-        self.lines.append("#else")
-        for j, column in enumerate(columns):
-            elements_of = ", ".join(f"{row}[{j}]" if row in self._widths else row for row in rows)
-            self._put(f"DECLARE({width}, {column}) = {{{elements_of}}};")
-        self.lines.append("#endif")
-        return columns
+        return rows
 
     def transposed_from(self, rows: list[str]) -> list[str]:
-        return self.transposed([self.load(row, len(rows)) for row in rows])
+        return [self.load(row, 1) for row in rows]
 
-    def shuffle(self, a: str, b: str, mask: Sequence[int], width: int) -> str:
-        """The elements of a followed by b that the mask selects; a single element is a number."""
-        if a == b and a not in self._widths:
-            return a
-        a, b = (x if x in self._widths else self._vector(f"ALL({width}, {x})", width) for x in (a, b))
-        if len(mask) == width:
-            return self._vector(f"SHUFFLE({width}, {a}, {b}, {', '.join(map(str, mask))})", width)
-        picked = [f"{a}[{m}]" if m < width else f"{b}[{m - width}]" for m in mask]
-        return picked[0] if len(picked) == 1 else self._elements(", ".join(picked), len(picked))
+    # --- vectors of unknown length ----------------------------------------------------------------------------------
 
-    def only(self, vector: str) -> str:
-        return vector
+    def steps(
+        self, count: int | str, body: Callable[[Counter, list[str]], list[str]], carried: Sequence[tuple[str, str]] = ()
+    ) -> list[str]:
+        return self._loop(count, "W", body, carried)
+
+    def store_sums(self, vectors: Sequence[str], address: str, step: int, *, add: bool) -> None:
+        rows, n = ", ".join(self._each(x) for x in vectors), len(vectors)
+        self._put(f"{{ V r[{n}] = {{{rows}}}; SUMS({self._pointer(address)}, {step}, r, {n}, {int(add)}); }}")
+
+    def turn(self, to: str, step: int, source: str, stride: int) -> None:
+        self._put(f"TURN({self._pointer(to)}, {step}, {self._pointer(source)}, {stride});")
 
     # --- memory ---------------------------------------------------------------------------------------------------
 
@@ -274,22 +237,19 @@ class Code:
     def load(self, address: str, width: int) -> str:
         if width == 1:
             return self._number(self._place(address))
-        return self._vector(f"LOAD({width}, {self._pointer(address)})", width)
+        return self._vector(f"LOAD({self._pointer(address)})")
 
     def store(self, value: str, address: str, width: int) -> None:
         if width == 1:
             self._put(f"{self._place(address)} = {value};")
         else:
-            self._put(f"STORE({width}, {self._pointer(address)}, {self._each(value, width)});")
+            self._put(f"STORE({self._pointer(address)}, {self._each(value)});")
 
     def masked_load(self, address: str, width: int, valid: int) -> str:
-        name = self._elements("0", width)
-        self._put(f"for (int k = 0; k < {valid}; ++k) {name}[k] = ({self._pointer(address)})[k];")
-        return name
+        return self.load(address, 1)
 
     def masked_store(self, value: str, address: str, width: int, valid: int) -> None:
-        element = f"{value}[k]" if value in self._widths else value
-        self._put(f"for (int k = 0; k < {valid}; ++k) ({self._pointer(address)})[k] = {element};")
+        self.store(value, address, 1)
 
     def load_integer(self, address: str) -> str:
         base, _, offset = address.lstrip("%").partition("|")
@@ -309,12 +269,12 @@ class Code:
             if isinstance(counter, int):
                 constant += factor * counter
             elif factor:
-                parts.append(counter if factor == 1 else f"{factor} * {counter}")
+                parts.append((factor, counter if abs(factor) == 1 else f"{abs(factor)} * {counter}"))
         if not parts:
             return str(constant)
-        if constant > 0:
-            parts.append(str(constant))
-        text = " + ".join(parts) + (f" - {-constant}" if constant < 0 else "")
+        parts += [(constant, str(abs(constant)))] if constant else []
+        (first, begin), *rest = parts
+        text = ("-" if first < 0 else "") + begin + "".join(f" {'-' if sign < 0 else '+'} {x}" for sign, x in rest)
         return text if re.fullmatch(r"\w+", text) else f"({text})"
 
     def integer(self, value: str) -> str:
@@ -352,9 +312,19 @@ class Code:
             for i in range(count):
                 values = body(i, values)
             return values
+        return self._loop(count, "1", body, carried)
+
+    def _loop(
+        self,
+        count: int | str,
+        step: str,
+        body: Callable[[Counter, list[str]], list[str]],
+        carried: Sequence[tuple[str, str]],
+    ) -> list[str]:
         names = [self._variable(kind, value) for kind, value in carried]
         index = self._fresh("i")
-        self._put(f"for (int32_t {index} = 0; {index} < {count}; ++{index}) {{")
+        move = f"++{index}" if step == "1" else f"{index} += {step}"
+        self._put(f"for (int32_t {index} = 0; {index} < {count}; {move}) {{")
         self._depth += 1
         after = body(index, list(names))
         after = [  # a value that another one takes over must not be overwritten before
@@ -371,17 +341,15 @@ class Code:
     def _variable(self, kind: str, start: str) -> str:
         """A value that changes from round to round. `kind` is a number or vector type, as LLVM writes it."""
         name = self._fresh("c")
-        wide = re.match(r"<(\d+) x", kind)
-        if wide is None:
-            self._put(f"{self.real} {name} = {start};")
+        if kind.startswith("<"):
+            self._vectors.add(name)
+            self._put(f"V {name} = {self._each(start)};")
         else:
-            width = self._widths[name] = int(wide[1])
-            self._put(f"VECTOR({width}, {name}, {self._each(start, width)});")
+            self._put(f"{self.real} {name} = {start};")
         return name
 
     def _assign(self, name: str, value: str) -> None:
-        width = self._widths.get(name, 1)
-        self._put(f"{name} = {value};" if width == 1 else f"SET({width}, {name}, {self._each(value, width)});")
+        self._put(f"{name} = {self._each(value) if name in self._vectors else value};")
 
     # --- the program's surroundings ---------------------------------------------------------------------------------
 

@@ -8,12 +8,14 @@ tables, and with `fixed` the parameters and constants too.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd._dataclass import dataclass
+from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stream import MORE, SPREAD, SUM, TOTAL
 from macrograd.compiler.program.walk import streams_of
@@ -24,6 +26,7 @@ from macrograd.compiler.targets.scalar.fuse import readers
 from macrograd.compiler.targets.scalar.held import Readers
 from macrograd.compiler.targets.scalar.inline import inlined
 from macrograd.compiler.targets.scalar.machine import Machine
+from macrograd.compiler.targets.scalar.registers import Registers
 from macrograd.rows.in_c import c_functions
 
 
@@ -46,8 +49,12 @@ class Lowered:
         return any("s->flag" in text for text in self.functions)
 
 
-def lower(program: Program, machine: Machine, prefix: str) -> Lowered:
+def lower(program: Program, machine: Machine, prefix: str, targets: Sequence[int] | None = None) -> Lowered:
     """The program as C, with names that start with `prefix`. Space w (`apart`) is read from `<prefix>_w`.
+
+    With `targets`, the block is an update rule that fits into registers: a function `<prefix>_block(s, count, a0, a1,
+    …)` of arrays with `count` numbers, a multiple of a vector's. Each input is read from one of them, and each result
+    is written to the one whose number `targets` has.
 
     Raises LookupError for an operation that has no form in C and no formula to compose one from.
     """
@@ -57,15 +64,22 @@ def lower(program: Program, machine: Machine, prefix: str) -> Lowered:
     phases: dict[str, str] = {}
     streams: list[tuple[bool, set[int]]] = []
     for name, steps in inlined(program, machine).items():
-        phases[name] = f"{prefix}_{name}" if steps else ""
-        if not steps:
+        rule = name == "block" and targets is not None
+        phases[name] = f"{prefix}_{name}" if steps or rule else ""
+        if not steps and not rule:
             continue
         code = Code(machine.kind, prefix, strict=machine.in_order)
-        emitter = Emitter(code, machine, tables, name, read, reused)
-        emitter.steps(steps)
+        head = f"{prefix}_state *s"
+        if name == "block" and targets is not None:
+            arrays = [f"a{k}" for k in range(program.inputs)]
+            _update(code, machine, program, targets, arrays)
+            head += ", int32_t count" + "".join(f", {code.real} *restrict {a}" for a in arrays)
+        else:
+            emitter = Emitter(code, machine, tables, name, read, reused, scalable=code if machine.scalable else None)
+            emitter.steps(steps)
         helpers.update(code.functions)
         streams += [(s.block, {c for c, _, _ in s.records()}) for s in streams_of(steps)]
-        bodies.append(_function(f"static void {phases[name]}({prefix}_state *s)", code))
+        bodies.append(_function(f"static void {phases[name]}({head})", code))
     kernels = []
     for block in sorted({block for block, _ in streams}):
         used = set().union(*(codes for where, codes in streams if where == block))
@@ -76,6 +90,19 @@ def lower(program: Program, machine: Machine, prefix: str) -> Lowered:
     if any(f"{prefix}_clean(" in text for text in bodies):
         functions.append(_clean(machine, prefix))
     return Lowered([*functions, *bodies], phases, tables.array())
+
+
+def _update(code: Code, machine: Machine, program: Program, targets: Sequence[int], arrays: Sequence[str]) -> None:
+    """The loop over the arrays of an update rule."""
+    rule = Registers(code, machine, program, program.results)
+
+    def some(i: Counter, _: list[str]) -> list[str]:
+        rule.run([code.load(code.element(name, str(i)), machine.width) for name in arrays])
+        for (space, slot), k in zip(program.results, targets, strict=True):
+            code.store(rule.value(space, slot), code.element(arrays[k], str(i)), machine.width)
+        return []
+
+    code.steps("count", some) if machine.scalable else code.loop("count", some)
 
 
 def _function(head: str, code: Code) -> str:

@@ -14,7 +14,7 @@ _LITERAL = re.compile(r"(?<![\w.])(\d+\.\d+|0x[0-9a-f.]+p[+-]?\d+)(?![\w.])", re
 _COMPARED = re.compile(r"(.+) ([<>]=?|[!=]=) (.+)")
 
 
-def of_vectors(form: str, width: int, number: Callable[[float], str]) -> str | None:
+def of_vectors(form: str, number: Callable[[float], str]) -> str | None:
     """The form for all elements of vectors at once; None if it has more than arithmetic and choices. `number` writes a
     literal."""
     if _MATH.search(form) or "mg_" in form or "NAN" in form:
@@ -24,20 +24,20 @@ def of_vectors(form: str, width: int, number: Callable[[float], str]) -> str | N
     if " ? " not in form:
         if re.search(r"[<>=]", form):
             return None
-        return f"ALL({width}, {number(float(form))})" if re.fullmatch(r"-?[\d.]+", form) else f"({form})"
+        return f"ALL({number(float(form))})" if re.fullmatch(r"-?[\d.]+", form) else f"({form})"
     condition, rest = form.split(" ? ", 1)
-    parts = [of_vectors(part, width, number) for part in rest.split(" : ", 1)]
-    ways = [[_comparison(x, width, number) for x in way.split(" && ")] for way in condition.split(" || ")]
+    parts = [of_vectors(part, number) for part in rest.split(" : ", 1)]
+    ways = [[_comparison(x, number) for x in way.split(" && ")] for way in condition.split(" || ")]
     if None in parts or any(None in way for way in ways):
         return None
     joined = [" & ".join(map(str, way)) for way in ways]
     test = joined[0] if len(ways) == 1 else " | ".join(f"({way})" for way in joined)
-    return f"SELECT({width}, {test}, {parts[0]}, {parts[1]})"
+    return f"SELECT({test}, {parts[0]}, {parts[1]})"
 
 
-def _comparison(text: str, width: int, number: Callable[[float], str]) -> str | None:
+def _comparison(text: str, number: Callable[[float], str]) -> str | None:
     found = _COMPARED.fullmatch(text)
-    sides = [of_vectors(side, width, number) for side in (found[1], found[3])] if found else [None]
+    sides = [of_vectors(side, number) for side in (found[1], found[3])] if found else [None]
     return None if None in sides or found is None else f"({sides[0]} {found[2]} {sides[1]})"
 
 

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from macrograd.compiler.targets.c.lower import Lowered, lower
+from macrograd.compiler.targets.c.vectors import VECTORS
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 from macrograd.compiler.targets.target import Request, Writer
-
-_VECTOR = 64  # bytes
 
 
 class C(Writer[Lowered]):
     name, needs = "c", "a C99 compiler"
 
-    def write(self, request: Request, prefix: str, *, lanes: int = 1) -> Lowered:
+    def write(self, request: Request, prefix: str, *, lanes: int = 1, targets: Sequence[int] | None = None) -> Lowered:
         machine = machine_for(request.dtype, lanes, batch=request.program.batch, strict=request.strict)
-        return lower(request.program, machine, prefix)
+        return lower(request.program, machine, prefix, targets)
 
 
 def machine_for(dtype: np.dtype[Any], lanes: int, *, batch: bool, strict: bool) -> Machine:
-    """The machine for the text: with the widest vectors that divide the lanes."""
+    """The machine for the text: with vectors of up to the widest that divide the lanes."""
     kind = kind_of(dtype)
-    least = 16 if strict else 0  # bytes: of smaller vectors registers are not known to every compiler
-    width = next(w for w in (16, 8, 4, 2, 1) if (least <= w * kind.bytes <= _VECTOR or w == 1) and lanes % w == 0)
-    return Machine(kind, width * kind.bytes, lanes, single=not batch, strict=True, in_order=strict)
+    widths = [bytes_ // kind.bytes for bytes_ in VECTORS]
+    width = next((width for width in widths if lanes % width == 0), 1)
+    return Machine(kind, width * kind.bytes, lanes, single=not batch, strict=True, in_order=strict, scalable=width > 1)

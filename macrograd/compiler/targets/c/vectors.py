@@ -1,8 +1,10 @@
-"""The macros of vector code: the compiler's vector types if it has them, arrays otherwise.
+"""The macros of vector code: the compiler's vector types if it has them, numbers otherwise.
 
-GCC and Clang do not keep arrays in registers once a function has dozens of them; variables of a vector type they do. An
-expression inside VECTOR, SET, STORE or SELECT applies to every element of its operands, which AT refers to: the vector
-itself, or element k of the array. Everything is a macro, because passing vectors as arguments depends on the ABI.
+A file is written once for vectors of any length. V is a vector of W numbers: the most that the processor has, up to
+those of the text; I has W truths. Without vector types W is 1 and V is a number. The loops over lanes advance by W.
+(GCC and Clang keep variables of a vector type in registers; arrays they do not once a function has dozens of them, nor
+vectors that are longer than the processor's.) LOW1 and HIGH1, LOW2 and HIGH2, … are the elements of two vectors in
+which those that are 1, 2, … apart have been exchanged: sums of elements and transposes consist of such exchanges.
 
 In strict programs a product passes an empty piece of assembly, which a compiler cannot look into, before it is added to
 anything: gcc fuses by default and ignores the standard's pragma, and clang's -ffp-contract=fast overrules it. It costs
@@ -14,41 +16,30 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_USED = re.compile(r"\b(?:VECTOR|DECLARE|SET|STORE|PRODUCT)\((\d+),")
-_VECTORS = "defined(__GNUC__) && __GNUC__ >= 4 && !defined(__TINYC__) && !defined(MACROGRAD_PLAIN)"  # Clang says 4
-_ROOTS = re.compile(r"\bROOT(\d+)\(")
-_MACROS = (
-    "VECTOR",
-    "DECLARE",
-    "PRODUCT",
-    "SET",
-    "ALL",
-    "AT",
-    "LOAD",
-    "STORE",
-    "FIRST",
-    "TRUTH",
-    "MASKED",
-    "SELECT",
-    "SHUFFLE",
-)
+VECTORS = (64, 32, 16)  # bytes
+_X86 = "(defined(__x86_64__) || defined(__i386__))"
+_HAVE = {
+    64: f"{_X86} && defined(__AVX512F__)",
+    32: f"{_X86} && defined(__AVX__)",
+    16: f"({_X86} && defined(__SSE2__)) || defined(__aarch64__)",
+}
 
 
-def with_vectors(prefix: str, real: str, functions: Iterable[str], *, strict: bool) -> list[str]:
-    """The functions, with the macros that they use around them. -DMACROGRAD_PLAIN chooses arrays, not vectors."""
+def with_vectors(prefix: str, real: str, functions: Iterable[str], *, strict: bool, width: int = 1) -> list[str]:
+    """The functions, with the macros that they use around them. Vectors have up to `width` numbers; -DMACROGRAD_PLAIN
+    chooses numbers instead."""
     functions = list(functions)
-    if not strict:
-        return _vectors(prefix, real, functions, strict)
     text = "\n".join(functions)
+    if width > 1:
+        functions = [*_Vectors(prefix, real, text, width, strict).around(functions)]
     products = [
         _PRODUCT.format(name=name, real=kind, function=f"mg_{name.lower()}", letter=letter)
         for name, kind, letter in (("MUL", "double", "D"), ("MULF", "float", "F"))
         if re.search(rf"\b{name}\(", text) or (real == kind and "PRODUCT(" in text)
     ]
-    if not products:
-        return _vectors(prefix, real, functions, strict)
-    undefined = "#undef KEEP_D\n#undef KEEP_F\n#undef MUL\n#undef MULF\n"
-    return [_KEEP, *products, *_vectors(prefix, real, functions, strict), undefined]
+    if not strict or not products:
+        return functions
+    return [_KEEP, *products, *functions, "#undef KEEP_D\n#undef KEEP_F\n#undef MUL\n#undef MULF\n"]
 
 
 _KEEP = """/* KEEP_D and KEEP_F hide a double or float from the compiler, so that it does not fuse a product with a sum.
@@ -89,6 +80,156 @@ static inline {real} {function}({real} a, {real} b) {{
 #define {name}(a, b) ((a) * (b))
 #endif
 """
+
+
+class _Vectors:
+    """The macros for the functions in `text`."""
+
+    def __init__(self, prefix: str, real: str, text: str, width: int, strict: bool) -> None:
+        self.prefix, self.real, self.strict = prefix, real, strict
+        self.size = 8 if real == "double" else 4
+        self.lengths = [bytes_ // self.size for bytes_ in VECTORS if bytes_ <= width * self.size]
+        self.used = set(re.findall(r"\b[A-Z]+(?=\()", text))
+        self.exchanged = bool(self.used & {"SUMS", "TURN"})
+
+    def around(self, functions: list[str]) -> list[str]:
+        """The functions, and the macros before and after them."""
+        lengths = "\n".join(f"#elif {_HAVE[n * self.size]}\n{self._length(n)}" for n in self.lengths)
+        parts = [
+            "/* V is a vector of W numbers, as many as the processor has; a number if it has none, or with\n"
+            "   -DMACROGRAD_PLAIN. */",
+            "#if defined(MACROGRAD_PLAIN) || !defined(__GNUC__) || defined(__TINYC__)\n#define W 1",
+            lengths,
+            "#else\n#define W 1\n#endif",
+            "#if W > 1",
+            *self._vectors(),
+            "#else",
+            *self._numbers(),
+            "#endif",
+            self._sums() if "SUMS" in self.used else "",
+            self._turn() if "TURN" in self.used else "",
+        ]
+        names = ["V", "I", "W", "ALL", "LOAD", "STORE", "SELECT", *sorted(self.used & _RARE)]
+        names += [f"{name}{d}" for d in self._distances(self.lengths[0]) for name in ("LOW", "HIGH")]
+        names += (
+            ["COUNT"] * ("FIRST" in self.used)
+            + ["SHUFFLE"] * self.exchanged
+            + ["ELEMENT"] * ("SUMS" in self.used)
+            + ["KEEP_V"] * ("PRODUCT" in self.used)
+        )
+        ends = ["" if self.strict else _SLOW, *(f"#undef {name}" for name in names)]
+        return ["\n".join(filter(None, parts)) + "\n", *functions, "\n".join(filter(None, ends)) + "\n"]
+
+    def _distances(self, length: int) -> list[int]:
+        """The powers of two below a length, for exchanges."""
+        return [1 << k for k in range(length.bit_length() - 1)] if self.exchanged else []
+
+    def _length(self, n: int) -> str:
+        """What depends on the length of a vector."""
+        lines = [f"#define W {n}"]
+        if "FIRST" in self.used:
+            lines.append(f"#define COUNT {', '.join(map(str, range(n)))}")
+        for d in self._distances(n):
+            low = [n + j - d if j & d else j for j in range(n)]
+            high = [n + j if j & d else j + d for j in range(n)]
+            lines += [f"#define {name}{d} {', '.join(map(str, x))}" for name, x in (("LOW", low), ("HIGH", high))]
+        return "\n".join(lines)
+
+    def _vectors(self) -> list[str]:
+        prefix, size, used = self.prefix, self.size, self.used
+        letter = "D" if self.real == "double" else "F"
+        return [
+            "#if defined(__aarch64__)\n#include <arm_neon.h>\n#else\n#include <immintrin.h>\n#endif" * ("ROOT" in used),
+            f"typedef {self.real} {prefix}_v __attribute__((vector_size({size} * W)));",
+            f"typedef {self.real} {prefix}_m __attribute__((vector_size({size} * W), aligned({size}), may_alias));",
+            f"typedef int{8 * size}_t {prefix}_i __attribute__((vector_size({size} * W)));",
+            f"#define V {prefix}_v\n#define I {prefix}_i",
+            "#define ALL(x) ((x) - (V){0})",
+            f"#define LOAD(p) (*(const {prefix}_m *)(p))",
+            f"#define STORE(p, x) *({prefix}_m *)(p) = (x)",
+            "#define SELECT(c, a, b) ((V)(((c) & (I)(a)) | (~(c) & (I)(b))))",
+            "#define FIRST(n) ((I){COUNT} < (n) + (I){0})" * ("FIRST" in used),
+            "#define ELEMENT(x, k) x[k]" * ("SUMS" in used),
+            _KEEP_VECTOR.format(letter=letter) * ("PRODUCT" in used),
+            self._roots() * ("ROOT" in used),
+            _SHUFFLE * self.exchanged,
+            _FAST * (not self.strict),
+        ]
+
+    def _roots(self) -> str:
+        """The processor's root, which compilers do not use for a loop if errno must be set."""
+        kind = "d" if self.real == "double" else "s"
+        found = []
+        for word, bytes_, function in (
+            ("if", 64, f"_mm512_sqrt_p{kind}(x)"),
+            ("elif", 32, f"_mm256_sqrt_p{kind}(x)"),
+            ("elif defined(__aarch64__)", 0, f"vsqrtq_f{8 * self.size}(x)"),
+            ("else", 0, f"_mm_sqrt_p{kind}(x)"),
+        ):
+            condition = f" W == {bytes_ // self.size}" if bytes_ else ""
+            found.append(f"#{word}{condition}\n#define ROOT(name, x) const V name = (V){function}")
+        return "\n".join([*found, "#endif"])
+
+    def _numbers(self) -> list[str]:
+        real, used = self.real, self.used
+        product = f"const {real} name = {'MUL' if real == 'double' else 'MULF'}(a, b)"
+        root = f"{'sqrt' if real == 'double' else 'sqrtf'}(x)"
+        if self.strict:
+            root = f"({real})mg_sqrt((double)(x))"
+        return [
+            f"#define V {real}\n#define I int",
+            "#define ALL(x) (x)",
+            "#define LOAD(p) (*(p))",
+            "#define STORE(p, x) *(p) = (x)",
+            "#define SELECT(c, a, b) ((c) ? (a) : (b))",
+            "#define FIRST(n) (0 < (n))" * ("FIRST" in used),
+            "#define ELEMENT(x, k) x" * ("SUMS" in used),
+            f"#define PRODUCT(name, a, b) {product}" * ("PRODUCT" in used),
+            f"#define ROOT(name, x) const {real} name = {root}" * ("ROOT" in used),
+        ]
+
+    def _sums(self) -> str:
+        joined = "\n".join(f"""#if W > {d}
+    for (int j = 0; 2 * j < m; ++j) {{
+        const V a = r[2 * j], b = r[2 * j + 1 < m ? 2 * j + 1 : 2 * j];
+        r[j] = SHUFFLE(a, b, LOW{d}) + SHUFFLE(a, b, HIGH{d});
+    }}
+    m = (m + 1) / 2;
+#endif""" for d in self._distances(self.lengths[0]))  # fmt: skip
+        return f"""
+/* The sums of the elements of n vectors, stored `step` apart or added to what is there. */
+static inline void {self.prefix}_sums({self.real} *to, int32_t step, V *r, int n, int add) {{
+    int m = n, k = 0;
+{joined}
+    if (step == 1) for (; k + W <= n; k += W) {{
+        if (add) r[k / W] = LOAD(to + k) + r[k / W];
+        STORE(to + k, r[k / W]);
+    }}
+    for (; k < n; ++k) to[k * step] = add ? to[k * step] + ELEMENT(r[k / W], k % W) : ELEMENT(r[k / W], k % W);
+    (void)m;
+}}
+#define SUMS {self.prefix}_sums"""
+
+    def _turn(self) -> str:
+        exchanged = "\n".join(f"""#if W > {d}
+    for (int k = 0; k < W; ++k) if (!(k & {d})) {{
+        const V a = r[k], b = r[k + {d}];
+        r[k] = SHUFFLE(a, b, LOW{d});
+        r[k + {d}] = SHUFFLE(a, b, HIGH{d});
+    }}
+#endif""" for d in self._distances(self.lengths[0]))  # fmt: skip
+        return f"""
+/* Copies W rows of W numbers, `stride` apart, as columns of rows that are `step` apart. */
+static inline void {self.prefix}_turn({self.real} *to, int32_t step, const {self.real} *from, int32_t stride) {{
+    V r[W];
+    for (int k = 0; k < W; ++k) r[k] = LOAD(from + k * stride);
+{exchanged}
+    for (int k = 0; k < W; ++k) STORE(to + k * step, r[k]);
+}}
+#define TURN {self.prefix}_turn"""
+
+
+_RARE = {"FIRST", "PRODUCT", "ROOT", "SUMS", "TURN"}
 _KEEP_VECTOR = """#if !defined(KEEP_{letter})
 #define KEEP_V(x) (void)0
 #elif defined(__aarch64__)
@@ -98,108 +239,16 @@ _KEEP_VECTOR = """#if !defined(KEEP_{letter})
 #else
 #define KEEP_V(x) __asm__("" : "+x"(x))
 #endif
-#define PRODUCT(n, name, a, b) VECTOR(n, name, (a) * (b)); KEEP_V(name)
-"""
-# Known to KEEP_V.
-_KNOWN = " && (defined(__x86_64__) || defined(__i386__) || defined(__aarch64__))"
-
-
-def _vectors(prefix: str, real: str, functions: list[str], strict: bool) -> list[str]:
-    widths = sorted({int(width) for text in functions for width in _USED.findall(text)})
-    if not widths:
-        return functions
-    size = 8 if real == "double" else 4
-    roots = sorted({int(width) for text in functions for width in _ROOTS.findall(text)})
-    intrinsics = "#ifdef __SSE2__\n#include <immintrin.h>\n#endif" if roots else ""
-    looped = "\n".join(line for width in roots for line in _root(prefix, real, size, width, strict))
-    # Vectors larger than those of the processor would live in memory, and be slower than loops.
-    largest = size * widths[-1]
-    needed = "" if largest <= 16 else " && defined(__AVX__)" if largest == 32 else " && defined(__AVX512F__)"
-    vectors = _VECTORS + needed + (_KNOWN if strict else "")
-    letter, mul = ("D", "MUL") if real == "double" else ("F", "MULF")
-    products = any("PRODUCT(" in text for text in functions)
-    kept = _KEEP_VECTOR.format(letter=letter) if products else ""
-    plain = f"#define PRODUCT(n, name, a, b) VECTOR(n, name, {mul}(a, b))\n" if products else ""
-    types = "\n".join(line for width in widths for line in _types(prefix, real, size, width))
-    undefined = "\n".join(
-        f"#undef {name}" for name in [*_MACROS, *(f"ROOT{width}" for width in roots), *(["KEEP_V"] if products else [])]
-    )
-    return [
-        f"""/* Vectors: one expression for all elements. With -DMACROGRAD_PLAIN, or a compiler without them, loops. */
-#if {vectors}
-{intrinsics}
-#ifdef __clang__
-#define SHUFFLE(n, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#define PRODUCT(name, a, b) V name = (a) * (b); KEEP_V(name)"""
+_SHUFFLE = """#ifdef __clang__
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-{_FAST if not strict else ""}#define SHUFFLE(n, a, b, ...) __builtin_shuffle(a, b, ({prefix}_i##n){{__VA_ARGS__}})
-#endif
-{types}
-#define DECLARE(n, name) {prefix}_v##n name
-#define VECTOR(n, name, x) {prefix}_v##n name = (x)
-#define TRUTH(n, name, x) {prefix}_i##n name = ({prefix}_i##n)(x)
-#define SET(n, name, x) name = (x)
-#define ALL(n, x) ((x) - ({prefix}_v##n){{0}})
-#define AT(x) x
-#define LOAD(n, p) (*(const {prefix}_m##n *)(p))
-#define STORE(n, p, x) *({prefix}_m##n *)(p) = (x)
-#define FIRST(n, start, count) ({prefix}_k##n < (count) - (start) + ({prefix}_i##n){{0}})
-#define MASKED(n, c, x) ((c) & ({prefix}_i##n)(x))
-#define SELECT(n, c, a, b) (({prefix}_v##n)(MASKED(n, c, a) | MASKED(n, ~(c), b)))
-{kept}#else
-#define DECLARE(n, name) {real} name[n]
-#define VECTOR(n, name, x) {real} name[n]; for (int k = 0; k < n; ++k) name[k] = (x)
-#define TRUTH(n, name, x) int name[n]; for (int k = 0; k < n; ++k) name[k] = (x)
-#define SET(n, name, x) for (int k = 0; k < n; ++k) name[k] = (x)
-#define ALL(n, x) (x)
-#define AT(x) x[k]
-#define LOAD(n, p) ((p)[k])
-#define STORE(n, p, x) for (int k = 0; k < n; ++k) (p)[k] = (x)
-#define FIRST(n, start, count) (k < (count) - (start))
-#define SELECT(n, c, a, b) ((c) ? (a) : (b))
-{plain}#endif
-{looped}
-""",
-        *functions,
-        f"""{"" if strict else _SLOW.format(vectors=vectors)}{undefined}
-""",
-    ]
-
-
-_FAST = """#pragma GCC push_options
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (I){__VA_ARGS__})
+#endif"""
+_FAST = """#ifndef __clang__
+#pragma GCC push_options
 #pragma GCC optimize("fp-contract=fast")
-"""
-_SLOW = """#if {vectors} && !defined(__clang__)
+#endif"""
+_SLOW = """#if W > 1 && !defined(__clang__)
 #pragma GCC pop_options
-#endif
-"""
-
-
-def _types(prefix: str, real: str, size: int, width: int) -> list[str]:
-    """The types of a width: vectors of numbers, of unaligned numbers and of integers, and the vector 0, 1, 2, …"""
-    bytes_, whole = width * size, f"int{8 * size}_t"
-    return [
-        f"typedef {real} {prefix}_v{width} __attribute__((vector_size({bytes_})));",
-        f"typedef {real} {prefix}_m{width} __attribute__((vector_size({bytes_}), aligned({size}), may_alias));",
-        f"typedef {whole} {prefix}_i{width} __attribute__((vector_size({bytes_})));",
-        f"#define {prefix}_k{width} (({prefix}_i{width}){{{', '.join(map(str, range(width)))}}})",
-    ]
-
-
-def _root(prefix: str, real: str, size: int, width: int, strict: bool) -> list[str]:
-    """Square roots of a vector by the processor's instruction, which compilers do not use for a loop if errno must be
-    set."""
-    needed = {64: ("__AVX512F__", "_mm512"), 32: ("__AVX__", "_mm256"), 16: ("__SSE2__", "_mm")}.get(width * size)
-    suffix, function = ("d", "sqrt") if real == "double" else ("s", "sqrtf")
-    root = f"{function}(x[k])" if not strict else f"({real})mg_sqrt((double)x[k])"
-    each = f"for (int k = 0; k < {width}; ++k) name[k] = {root}"
-    loop = f"#define ROOT{width}(name, x) DECLARE({width}, name) = {{0}}; {each}"
-    if needed is None:
-        return [loop]
-    flag, begin = needed
-    return [
-        f"#if defined(SHUFFLE) && defined({flag})",
-        f"#define ROOT{width}(name, x) {prefix}_v{width} name = ({prefix}_v{width}){begin}_sqrt_p{suffix}(x)",
-        "#else",
-        loop,
-        "#endif",
-    ]
+#endif"""

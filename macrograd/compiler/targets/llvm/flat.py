@@ -7,39 +7,16 @@ results' (`in_registers`). One with loops, streams, tables or long sums works on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
-import numpy as np
+from collections.abc import Callable
 
 from macrograd.compiler.jit.text import Counter
-from macrograd.compiler.program.program import SUMS_OF_BATCH, Index, Instruction, Operand, Program, body_of
-from macrograd.compiler.program.walk import in_rows
+from macrograd.compiler.program.program import SUMS_OF_BATCH, Program, body_of
 from macrograd.compiler.targets.llvm.block import Block
 from macrograd.compiler.targets.llvm.code import Code, code_for
 from macrograd.compiler.targets.llvm.context import FIELDS, field
 from macrograd.compiler.targets.llvm.frame import each_block, function, open_context
-from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Operands, SimdVector, Tables
 from macrograd.compiler.targets.scalar.machine import Machine
-from macrograd.compiler.targets.scalar.maps import Maps
-
-_FEW_TERMS = 4  # of a segment: up to this many are unrolled
-_FEW_VALUES = 96
-
-
-def fits(program: Program) -> bool:
-    """Whether the block is short enough to keep all its values in registers."""
-    return (
-        program.batch
-        and len(_plain(program)) == len(program.block)
-        and all(i.kind in ("map", "dot", "reduce") for i in _plain(program))
-        and all(s.count <= _FEW_TERMS for i in program.instructions() for s in i.segments)
-        and sum(i.members * max(1, i.terms) for i in program.instructions()) <= _FEW_VALUES
-    )
-
-
-def _plain(program: Program) -> tuple[Instruction, ...]:
-    """The instructions of the block before its first loop or stream."""
-    return next((row for row, _ in in_rows(program.block)), ())
+from macrograd.compiler.targets.scalar.registers import Registers
 
 
 def adds_up(program: Program) -> bool:
@@ -91,30 +68,6 @@ def in_registers(program: Program, machine: Machine, arguments: int, declared: s
     return text
 
 
-class _Registers(Operands):
-    """Slots as names. Only uniform numbers are in memory, and these are read once."""
-
-    def __init__(self, code: Code, machine: Machine, uniform: Iterable[int]) -> None:
-        super().__init__(code, machine, Tables())
-        self.axis = "lane"
-        self.values: dict[int, str] = {}
-        self.sums: dict[int, str] = {}  # of this vector's samples, element by element
-        self.uniform = {
-            slot: code.broadcast(code.load(code.element("%u", str(slot)), 1), machine.width) for slot in uniform
-        }
-
-    def load(self, x: Operand, member: Member, term: Counter, count: int, vector: SimdVector) -> str:
-        if isinstance(x, float):
-            return self.code.splat(x, vector.width)
-        slot, moving = self.slot(x, member, term, count)
-        assert not moving
-        return self.uniform[slot] if x.space == "u" else self.values[slot]
-
-    def result(self, value: str, instruction: Instruction, member: Member, vector: SimdVector) -> None:
-        slot, _ = self.slot(instruction.out, member, 0, 1)
-        (self.sums if instruction.kind in SUMS_OF_BATCH else self.values)[slot] = value
-
-
 class _Block:
     """The block's instructions for one vector of samples."""
 
@@ -129,25 +82,19 @@ class _Block:
             if i.kind in SUMS_OF_BATCH
             for slot in i.out.slots(i.dims).ravel().tolist()
         ]
-        self.at = _Registers(code, machine, _uniform(program))
-        self.maps = Maps(self.at, np.zeros(0, dtype=np.int64))
+        self.at = Registers(code, machine, program, self.written)
 
     def run(self, position: str, mask: str | None, sums: list[str]) -> list[str]:
         """Compute the results from the arguments at a position, for the masked samples or all; returns the sums
         including these samples."""
         code, width, at = self.code, self.machine.width, self.at
-        at.values = {}
-        for slot, source in enumerate(self.sources):
+        inputs = []
+        for source in self.sources:
             address = code.element(source, position)
-            at.values[slot] = code.load(address, width) if mask is None else code.load_where(mask, address, width)
-        vector = SimdVector(AffineCounter(0, 0, 0), width, width)
-        for instruction in _plain(self.program):
-            at.dims = instruction.dims
-            members = [tuple(AffineCounter(0, 0, c) for c in counters) for counters in np.ndindex(*instruction.dims)]
-            body = self.maps.map if instruction.kind == "map" else self.maps.sums.dot
-            body(instruction, members, [vector])
+            inputs.append(code.load(address, width) if mask is None else code.load_where(mask, address, width))
+        at.run(inputs)
         for (space, slot), array in zip(self.written, self.targets, strict=True):
-            value = at.uniform[slot] if space == "u" else at.values[slot]
+            value = at.value(space, slot)
             address = code.element(array, position)
             if mask is None:
                 code.store(value, address, width)
@@ -160,16 +107,6 @@ class _Block:
                 value = code.select(mask, value, code.splat(0.0, width), width)
             added.append(code.binary("fadd", total, value, width))
         return added
-
-
-def _uniform(program: Program) -> list[int]:
-    """The slots of u that the block reads or that are results."""
-    found = {slot for space, slot in _written(program) if space == "u"}
-    for instruction in _plain(program):
-        for x, count in instruction.operands():
-            if isinstance(x, Index) and x.space == "u":
-                found |= set(x.slots(instruction.dims, count).ravel().tolist())
-    return sorted(found)
 
 
 def in_blocks(program: Program, machine: Machine, arguments: int, declared: set[str]) -> str:

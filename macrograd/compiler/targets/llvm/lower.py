@@ -29,6 +29,7 @@ from macrograd.compiler.targets.scalar.fuse import readers
 from macrograd.compiler.targets.scalar.held import Readers
 from macrograd.compiler.targets.scalar.inline import inlined
 from macrograd.compiler.targets.scalar.machine import Machine
+from macrograd.compiler.targets.scalar.registers import fits
 
 
 def lower(program: Program, machine: Machine, shapes: Sequence[int], outputs: int) -> tuple[str, NDArray[np.int32]]:
@@ -48,7 +49,7 @@ def lower(program: Program, machine: Machine, shapes: Sequence[int], outputs: in
         return "\n".join([*sorted(code.declared), run, frame.clean(machine, FIELDS), attributes]), tables.array()
     functions: list[str] = []
     declared: set[str] = set()
-    short = machine.flat and (flat.adds_up(program) or flat.fits(program))
+    short = machine.flat and (flat.adds_up(program) or fits(program))
     phases = dict(program.phases()) if machine.rolled else inlined(program, machine)
     for name, steps in (phases | ({"block": ()} if short else {})).items():
         code = code_for(machine.kind, strict=machine.strict, portable=machine.portable, rolled=machine.rolled)

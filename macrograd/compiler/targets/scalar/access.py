@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from macrograd._dataclass import dataclass
 from macrograd.compiler.program.program import Index, Instruction, Operand
 from macrograd.compiler.tape.tape import Ints
-from macrograd.compiler.targets.scalar.code import Code, Counter, Library, Team
+from macrograd.compiler.targets.scalar.code import Code, Counter, Library, Scalable, Team
 from macrograd.compiler.targets.scalar.machine import Machine
 
 
@@ -113,8 +113,15 @@ class Tables:
 class Operands:
     """Operands as vectors of the SIMD axis. `axis` and `dims` belong to the current instruction."""
 
-    def __init__(self, code: Code, machine: Machine, tables: Tables, library: Library | None = None) -> None:
-        self.code, self.machine, self.tables, self.library = code, machine, tables, library
+    def __init__(
+        self,
+        code: Code,
+        machine: Machine,
+        tables: Tables,
+        library: Library | None = None,
+        scalable: Scalable | None = None,
+    ) -> None:
+        self.code, self.machine, self.tables, self.library, self.scalable = code, machine, tables, library, scalable
         self.cache: Cache = {}
         # Scalars of u in registers, by slot and by the slots that it moves per round of the loops.
         self.registers: dict[tuple[int, tuple[int, ...]], str] = {}
@@ -128,6 +135,27 @@ class Operands:
         self.panel: Panel | None = None
         self.part: Part | None = None
         self.team: Team | None = None  # the threads that share the members of the current instruction
+
+    def along(
+        self,
+        count: int,
+        width: int,
+        body: Callable[[SimdVector, list[str]], list[str]],
+        carried: Sequence[tuple[str, str]] = (),
+        *,
+        unroll: int = 1,
+    ) -> list[str]:
+        """A loop over so many vectors of this width, with `carried` values as in `code.loop`."""
+        if self.scalable is not None:
+            return self.scalable.steps(
+                count * width, lambda i, values: body(SimdVector(AffineCounter(1, i, 0), width, width), values), carried
+            )
+        return self.code.loop(
+            count,
+            lambda i, values: body(SimdVector(AffineCounter(width, i, 0), width, width), values),
+            carried,
+            unroll=unroll,
+        )
 
     def shared(self, count: int, body: Callable[[Counter, list[str]], list[str]]) -> None:
         """The outermost loop over the members of an instruction."""

@@ -58,7 +58,7 @@ class Takes:
         """Whether vectors that compare the index with each of `count` numbers have fewer operations than each lane by
         itself, for so many members."""
         width = self.machine.width
-        whole = self.phase == "block" and width > 1 and self.machine.lanes % width == 0
+        whole = self.phase == "block" and width > 1 and not self.machine.scalable and self.machine.lanes % width == 0
         return whole and 2 * count * (1 + members) < width * (_CONVERSION + _READING * members)
 
     def _take_vectors(self, instruction: Instruction, shared: int) -> None:
@@ -199,7 +199,8 @@ class Takes:
         if out.space == "v":  # for each net of a program over nets
             self._zero_lanes(instruction)
             return
-        width = self.machine.width if out.member[-1] == 1 and (out.members is None or out.members.shape[-1] == 1) else 1
+        in_a_row = out.member[-1] == 1 and (out.members is None or out.members.shape[-1] == 1)
+        width = self.machine.width if in_a_row and not self.machine.scalable else 1
 
         def row(places: list[AffineCounter]) -> None:
             def some(i: Counter, _: list[str]) -> list[str]:

@@ -45,6 +45,22 @@ class Library(Protocol):
         each row, with the lanes at b, b + lanes, … for each column. There are whole vectors of columns."""
 
 
+class Scalable(Protocol):
+    """What code for vectors of unknown length is written with besides."""
+
+    def steps(
+        self, count: int, body: Callable[[Counter, list[str]], list[str]], carried: Sequence[tuple[str, str]] = ()
+    ) -> list[str]:
+        """A loop over `count` numbers, whose counter moves by the length of a vector."""
+
+    def store_sums(self, vectors: Sequence[str], address: str, step: int, *, add: bool) -> None:
+        """Store the sums of each vector's elements, `step` apart, or add them to what is there."""
+
+    def turn(self, to: str, step: int, source: str, stride: int) -> None:
+        """Copy a square, as large as a vector is long, whose rows are `stride` apart: they become the columns of one
+        whose rows are `step` apart."""
+
+
 class Code(Protocol):
     """The body of one function, as it is written."""
 

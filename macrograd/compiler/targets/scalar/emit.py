@@ -22,7 +22,7 @@ from macrograd.compiler.program.walk import Kinds, Walker, in_rows
 from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, Member, Operands, SimdVector, Tables, key_of
 from macrograd.compiler.targets.scalar.axes import FEW, axis_of
 from macrograd.compiler.targets.scalar.choice import Takes
-from macrograd.compiler.targets.scalar.code import Code, Counter, Library, Team
+from macrograd.compiler.targets.scalar.code import Code, Counter, Library, Scalable, Team
 from macrograd.compiler.targets.scalar.fuse import Fusion, grouped
 from macrograd.compiler.targets.scalar.held import Readers, held
 from macrograd.compiler.targets.scalar.machine import Machine
@@ -85,11 +85,12 @@ class Emitter(Walker[None], Kinds[None]):
         team: Team | None = None,
         rounds: Rounds | None = None,
         library: Library | None = None,
+        scalable: Scalable | None = None,
     ) -> None:
         self.team, self.rounds = team, rounds
         self.reused = reused
         self.code, self.machine, self.tables, self.phase, self.read = code, machine, tables, phase, read
-        self.at = Operands(code, machine, tables, library)
+        self.at = Operands(code, machine, tables, library, scalable)
         self.maps, self.takes = Maps(self.at, read), Takes(self.at, phase)
         self.tiles, self.sums = self.maps.tiles, self.maps.sums
         self.following: Step | Fusion | None = None  # the step after the current one
@@ -197,7 +198,7 @@ class Emitter(Walker[None], Kinds[None]):
     def _any(self, guard: Index) -> str:
         """Whether a number is not 0, in any lane."""
         code, lanes = self.code, self.machine.lanes if guard.space == "v" else 1
-        width = self.machine.width if lanes % self.machine.width == 0 else 1
+        width = self.machine.width if lanes % self.machine.width == 0 and not self.machine.scalable else 1
         zero, one = code.splat(0.0, width), code.splat(1.0, width)
         moves = [(shift * lanes, round_) for shift, round_ in zip(guard.shifts, self.at.rounds, strict=True)]
 
@@ -296,7 +297,8 @@ class Emitter(Walker[None], Kinds[None]):
         """A few scalars: written out, or gathered into a vector if the operation is worth it."""
         self.at.axis, self.at.dims = "none", instruction.dims
         members = [tuple(AffineCounter(0, 0, c) for c in counters) for counters in np.ndindex(*self.at.dims)]
-        if len(members) > 1 and (_long(instruction) or self._feeds_long(instruction)):
+        worth = len(members) > 1 and not self.machine.scalable
+        if worth and (_long(instruction) or self._feeds_long(instruction)):
             self.maps.packed(instruction, members)
         else:
             body(instruction, members, [SCALAR])

@@ -11,6 +11,7 @@ from macrograd.compiler.jit.text import DOUBLE, SINGLE, Float
 
 # Registers for the sums of a tile, by the bytes of a vector; few without vectors, to keep the text short.
 ACCUMULATORS = {64: 24, 32: 12, 16: 12, 8: 4, 4: 4}
+_SCALABLE = 12  # the same where the machine may have 16 registers
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Machine:
     weights: this is how an update rule runs over parameters. `portable` machines have only arithmetic and integers: no
     instruction that rounds a·b + c once, and no math library. `in_order` means that a sum over the batch adds sample by
     sample, so that it does not depend on the machine's vectors and blocks. With `team`, several threads run the code
-    together. `rolled` code is short instead of fast, with the same numbers and tables: see `rolled`.
+    together. `rolled` code is short instead of fast, with the same numbers and tables: see `rolled`. The vectors of a
+    `scalable` machine have a length that divides `width` and is known when the text is compiled: it may be 1.
     """
 
     kind: Float
@@ -34,6 +36,12 @@ class Machine:
     in_order: bool = False
     team: bool = False
     rolled: bool = False
+    scalable: bool = False
+
+    @property
+    def accumulators(self) -> int:
+        """The number of vectors that a tile adds to."""
+        return _SCALABLE if self.scalable else ACCUMULATORS[self.vector_bytes]
 
     @property
     def width(self) -> int:

@@ -62,6 +62,9 @@ class Maps:
         rest = chain[1:] if leader.kind == "dot" else chain
 
         def tile(_: Instruction, members: list[Member], vectors: list[SimdVector]) -> None:
+            if not vectors:
+                self._by_steps(group, members, rest, sums)
+                return
             self.at.given, self.at.cache, self.at.stored = {}, {}, group.stored[0] or in_turn
             if leader.kind == "dot":
                 self.sums.dot(leader, members, vectors)
@@ -76,6 +79,38 @@ class Maps:
 
         self.tiles.run(leader, self.machine.lanes, tile, sums=sums)
         self.at.given, self.at.grouped, self.at.stored = {}, False, True
+
+    def _by_steps(
+        self,
+        group: Fusion,
+        members: list[Member],
+        rest: list[tuple[Instruction, bool]],
+        sums: list[Instruction],
+    ) -> None:
+        """A tile of a group with sums, in a loop over vectors of unknown length."""
+        code, width, leader = self.code, self.machine.width, group.instructions[0]
+        valid = code.valid()
+
+        def one(vector: SimdVector, totals: list[str]) -> list[str]:
+            self.at.given, self.at.cache, self.at.stored = {}, {}, group.stored[0]
+            if leader.kind == "dot":
+                self.sums.dot(leader, members, [vector])
+            for member in members:
+                self._chain(rest, member, vector)
+            mask = code.first_lanes(code.linear(0, [(1, valid), (-1, vector.start.counter)]), width)
+            added = []
+            for (instruction, member), total in zip(places, totals, strict=True):
+                found = total
+                for segment in instruction.segments:
+                    found = self.sums.accumulate(found, *self.sums.pair(segment, member, 0, vector), width)
+                added.append(code.select(mask, found, total, width))
+            return added
+
+        places = [(instruction, member) for instruction in sums for member in members]
+        zero = (code.kind.vector(width), code.splat(0.0, width))
+        totals = self.at.along(self.machine.lanes // width, width, one, [zero] * len(places))
+        for k, instruction in enumerate(sums):
+            self.sums.finish(instruction, members, totals[k * len(members) : (k + 1) * len(members)], width)
 
     def _chain(self, rest: list[tuple[Instruction, bool]], member: Member, vector: SimdVector) -> None:
         for instruction, stored in rest:

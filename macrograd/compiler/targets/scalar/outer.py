@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from macrograd.compiler.program.program import Index, Instruction, Segment
 from macrograd.compiler.targets.scalar.access import Operands
-from macrograd.compiler.targets.scalar.code import Counter, Library
-from macrograd.compiler.targets.scalar.machine import ACCUMULATORS, Machine
+from macrograd.compiler.targets.scalar.code import Counter, Library, Scalable
+from macrograd.compiler.targets.scalar.machine import Machine
 
 _PANEL = 4  # vectors of j processed at once
 _MANY = 8  # panels
@@ -151,12 +151,16 @@ class OuterProduct:
                     code.store(column, code.element(scratch, position), width)
             return []
 
-        if self.machine.rolled:
+        if self.at.scalable is not None:
+            self._turn_by_steps(self.at.scalable, t, at, start, vectors, scratch)
+        elif self.machine.rolled:
             code.loop(lanes, copy)
         else:
             code.loop(lanes // width, turn)
         rows = self.instruction.dims[0]
-        tile = 1 if self.machine.rolled else _tile(rows, max(1, ACCUMULATORS[self.machine.vector_bytes] // vectors))
+        scalable = self.at.scalable is not None
+        at_once = 1 if scalable else vectors
+        tile = 1 if self.machine.rolled else _tile(rows, max(1, self.machine.accumulators // at_once))
 
         def block(i: Counter, _: list[str]) -> list[str]:
             self._rows(t, at, start, vectors, scratch, [(tile, i)], 0, tile)
@@ -171,6 +175,21 @@ class OuterProduct:
         elif rows % tile:
             self.at.once(rest)
 
+    def _turn_by_steps(
+        self, scalable: Scalable, t: Counter, at: list[tuple[int, Counter]], start: int, vectors: int, scratch: str
+    ) -> None:
+        code, lanes, columns = self.code, self.machine.lanes, vectors * self.machine.width
+
+        def some_lanes(i: Counter, _: list[str]) -> list[str]:
+            def square(j: Counter, _: list[str]) -> list[str]:
+                rows = code.element(self._address(self.right, start, [*at, (1, j), (self.right.term, t)]), str(i))
+                scalable.turn(code.element(scratch, code.linear(0, [(columns, i), (1, j)])), columns, rows, lanes)
+                return []
+
+            return scalable.steps(columns, square)
+
+        scalable.steps(lanes, some_lanes)
+
     def _rows(
         self,
         t: Counter,
@@ -183,6 +202,30 @@ class OuterProduct:
         count: int,
     ) -> None:
         """`count` rows of a panel, with the sums in registers."""
+        if self.at.scalable is None:
+            self._columns(t, at, start, vectors, vectors, scratch, place, offset, count)
+            return
+
+        def step(j: Counter, _: list[str]) -> list[str]:
+            columns = self.code.element(scratch, str(j))
+            self._columns(t, [*at, (1, j)], start, 1, vectors, columns, place, offset, count)
+            return []
+
+        self.at.scalable.steps(vectors * self.machine.width, step)
+
+    def _columns(
+        self,
+        t: Counter,
+        at: list[tuple[int, Counter]],
+        start: int,
+        vectors: int,
+        of: int,
+        scratch: str,
+        place: list[tuple[int, Counter]],
+        offset: int,
+        count: int,
+    ) -> None:
+        """`vectors` vectors of columns, of a panel `of` that many."""
         code, width, lanes = self.code, self.machine.width, self.machine.lanes
         kind = code.kind.vector(width)
         left, out = self.left, self.instruction.out
@@ -195,7 +238,7 @@ class OuterProduct:
 
         def lane(i: Counter, sums: list[str]) -> list[str]:
             columns = [
-                code.load(code.element(scratch, code.linear(v * width, [(vectors * width, i)])), width)
+                code.load(code.element(scratch, code.linear(v * width, [(of * width, i)])), width)
                 for v in range(vectors)
             ]
             new = []

@@ -40,12 +40,21 @@ class Panels:
     def copy(self, x: Index, count: int, members: list[Member]) -> None:
         code, valid = self.code, len(members)
         row = 1 << (valid - 1).bit_length()
-        side_by_side = 1 < row <= self.at.machine.width and x.member[-1] == 1 and _in_a_row(members)
+        in_a_row = x.member[-1] == 1 and _in_a_row(members)
+        side_by_side = 1 < row <= self.at.machine.width and in_a_row
         panel = code.scratch(row * count)
 
         def term(t: Counter, _: list[str]) -> list[str]:
             self.at.cache = {}
             addresses = [self.at.address(x, member, t, count, None) for member in members]
+            if in_a_row and self.at.scalable is not None:
+                place = code.element(panel, code.linear(0, [(row, t)]))
+
+                def one(k: Counter, _: list[str]) -> list[str]:
+                    code.store(code.load(code.element(addresses[0], str(k)), 1), code.element(place, str(k)), 1)
+                    return []
+
+                return code.loop(valid, one)
             if side_by_side:
                 values = code.masked_load(addresses[0], row, valid)
                 code.store(values, code.element(panel, code.linear(0, [(row, t)])), row)

@@ -30,7 +30,8 @@ class Rows:
     def fits(self, columns: int, choices: int, uses: int, *operands: Operand) -> bool:
         """Whether a table of that many columns and choices, which so many rows are read from, is worth the copy."""
         width, lanes = self.machine.width, self.machine.lanes
-        whole = width >= _LEAST_WIDTH and columns % width == 0 and lanes % width == 0
+        known = width >= _LEAST_WIDTH and not self.machine.scalable
+        whole = known and columns % width == 0 and lanes % width == 0
         small = columns * choices * self.code.kind.bytes <= MOST
         return (
             whole and small and uses * lanes >= 2 * choices and all(isinstance(x, Index) and x.affine for x in operands)

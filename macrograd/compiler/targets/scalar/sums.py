@@ -3,14 +3,14 @@ summed over."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
 from macrograd.compiler.program.program import Index, Instruction, Operand, Segment
 from macrograd.compiler.targets.scalar.access import AffineCounter, Cache, Member, SimdVector
 from macrograd.compiler.targets.scalar.axes import FEW
-from macrograd.compiler.targets.scalar.code import Code, Counter
+from macrograd.compiler.targets.scalar.code import Code, Counter, Scalable
 from macrograd.compiler.targets.scalar.inside import Computed
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.values import Values
@@ -176,13 +176,12 @@ class Sums(Values):
         vectors = self.machine.lanes // width
 
         def per_term(t: Counter, values: list[str]) -> list[str]:
-            def per_vector(i: Counter, inner: list[str]) -> list[str]:
+            def per_vector(vector: SimdVector, inner: list[str]) -> list[str]:
                 self.at.cache = {}
-                vector = SimdVector(AffineCounter(width, i, 0), width, width)
                 pairs = [self.pair(segment, member, t, vector) for member in members]
                 return [self.accumulate(s, *pair, width) for s, pair in zip(inner, pairs, strict=True)]
 
-            return self.code.loop(vectors, per_vector, [(kind, v) for v in values], unroll=4)
+            return self.at.along(vectors, width, per_vector, [(kind, v) for v in values], unroll=4)
 
         return self.code.loop(segment.count, per_term, [(kind, s) for s in sums])
 
@@ -276,6 +275,12 @@ class Sums(Values):
         """Whether a tile has so few sums that each may be several."""
         return len(tile) <= 2 if self.at.part is None else self.at.part.few
 
+    def _store_sums(self, scalable: Scalable, out: Index, members: list[Member], sums: list[str], *, add: bool) -> None:
+        self.at.cache = {}
+        for begin, n, step in _evenly([self.at.slot(out, member, 0, 1) for member in members]):
+            address = self.at.address(out, members[begin], 0, 1, None)
+            scalable.store_sums(sums[begin : begin + n], address, step, add=add)
+
     def finish(
         self, instruction: Instruction, members: list[Member], sums: list[str], width: int, number: int = 0
     ) -> None:
@@ -285,6 +290,9 @@ class Sums(Values):
         add_up = instruction.kind == "reduce" and not self.machine.single
         begin = 0
         self.at.cache = {}
+        if width > 1 and self.at.scalable is not None:
+            self._store_sums(self.at.scalable, out, members, sums, add=add_up)
+            return
         for size in rows(out, members, width):
             if self.at.part is None:
                 total = code.sums_of_elements(sums[begin : begin + size], width)
@@ -295,6 +303,20 @@ class Sums(Values):
                 total = code.binary("fadd", code.load(address, size), total, size)
             code.store(total, address, size)
             begin += size
+
+
+def _evenly(places: Sequence[tuple[int, list[tuple[int, Counter]]]]) -> Iterator[tuple[int, int, int]]:
+    """Places in memory, constants and moving parts, in rows of equal distances: the first, how many, the distance."""
+    begin = 0
+    while begin < len(places):
+        (at, moving), n, step = places[begin], 1, 1
+        while begin + n < len(places) and places[begin + n][1] == moving:
+            step = places[begin + 1][0] - at
+            if places[begin + n][0] != at + n * step:
+                break
+            n += 1
+        yield begin, n, step if n > 1 else 1
+        begin += n
 
 
 def width_of(instruction: Instruction, machine: Machine, axis: str) -> int:

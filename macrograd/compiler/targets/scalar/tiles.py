@@ -9,7 +9,7 @@ from macrograd._dataclass import dataclass
 from macrograd.compiler.program.program import Instruction
 from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Operands, SimdVector
 from macrograd.compiler.targets.scalar.code import Counter
-from macrograd.compiler.targets.scalar.machine import ACCUMULATORS, Machine
+from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.panels import Panels
 
 COLUMNS = 8  # of a tile of sums over vectors' elements
@@ -55,7 +55,7 @@ class Tiles:
         sums: Sequence[Instruction] = (),
     ) -> None:
         """Call `body` for tiles (members × vectors) that cover the instruction, in loops. `sums` are the sums over a
-        vector's elements that it writes besides."""
+        vector's elements that it writes besides; on a scalable machine it then writes the loop over vectors, too."""
         plan = self.plan(instruction, length, scalar)
         width, vectors, rest, together = plan.width, plan.vectors, plan.rest, plan.together
         self._columns = COLUMNS
@@ -82,17 +82,43 @@ class Tiles:
                 body(instruction, members, [SimdVector(AffineCounter(0, 0, vectors * width), width, rest)])
             self.at.panel = None
 
-        self._members(list(self.at.dims), [], plan.members, lanes, scalar)
+        def scalable(members: list[Member]) -> None:
+            if vectors > 1:
+                self.panels.gather(instruction, members)
+            if sums:
+                body(instruction, members, [])
+            else:
+                self._by_steps(vectors, width, rest, lambda vector: body(instruction, members, [vector]))
+            self.at.panel = None
+
+        each = scalable if self.machine.scalable and width > 1 else lanes
+        self._members(list(self.at.dims), [], plan.members, each, scalar)
+
+    def _by_steps(self, vectors: int, width: int, rest: int, body: Callable[[SimdVector], None]) -> None:
+        """Vectors of unknown length, and what is left number by number."""
+
+        def step(vector: SimdVector, _: list[str]) -> list[str]:
+            body(vector)
+            return []
+
+        def one(i: Counter, _: list[str]) -> list[str]:
+            body(SimdVector(AffineCounter(1, i, vectors * width), 1, 1))
+            return []
+
+        if vectors:
+            self.at.along(vectors, width, step)
+        if rest:
+            self.code.loop(rest, one)
 
     def plan(self, instruction: Instruction, length: int, scalar: bool) -> Plan:
         """The tiles of an instruction along a SIMD axis of this length."""
         width = 1 if scalar else self._width(length)
-        budget = ACCUMULATORS[self.machine.vector_bytes]
+        budget = self.machine.accumulators
         if instruction.kind == "map":
             budget = 4 if ops.TABLE[instruction.code].costly else 8
         elif scalar:
-            budget = 16
-        together = lane_tile(length // width)
+            budget = 8 if self.machine.scalable else 16
+        together = lane_tile(length // width) if not self.machine.scalable or width == 1 else 1
         return Plan(width, length // width, length % width, together, max(1, budget // max(1, together)))
 
     def _columns_of(self, instruction: Instruction, cap: int) -> int:
@@ -182,9 +208,8 @@ def lane_tile(vectors: int) -> int:
 
 def covers(machine: Machine) -> bool:
     """Whether a tile covers all lanes of a block."""
-    return (
-        machine.lanes % machine.width == 0
-        and lane_tile(machine.lanes // machine.width) * machine.width == machine.lanes
+    return machine.lanes % machine.width == 0 and (
+        machine.scalable or lane_tile(machine.lanes // machine.width) * machine.width == machine.lanes
     )
 
 
