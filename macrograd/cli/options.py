@@ -270,9 +270,8 @@ def add_export(commands: Any) -> None:
     add(
         "--lanes",
         type=whole(1, 256),
-        default=8,
         metavar="N",
-        help="of --kind train in C and of modules: samples side by side (8)",
+        help="of --kind train in C and of modules: samples side by side (8, or 16 in float32)",
     )
     add("--strict", action="store_true", help="the same bits from every compiler on every machine; needs no math.h")
     add("--lr", type=number(0, above=True), metavar="R", help="of --kind train: Adam's learning rate (0.01)")

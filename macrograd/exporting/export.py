@@ -25,6 +25,7 @@ from macrograd.optim import Optimizer
 KINDS = ("predict", "gradient", "train")
 DTYPES = ("float64", "float32", "int8")
 _SUFFIXES = (".c", ".wasm", ".onnx")
+_SIDE_BY_SIDE = 64  # bytes of the numbers computed at once
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def export(
     dtype: str | None = None,
     header: bool = False,
     optimizer: Optimizer | None = None,
-    lanes: int = 8,
+    lanes: int | None = None,
     strict: bool = False,
     calibration: Any = None,
 ) -> Exported:
@@ -76,8 +77,8 @@ def export(
             computes only in integers: weights of 8 bits, numbers of 8 or (beyond nets of layers) 16
     header  for a C file: also write the interface to a .h file beside it
     optimizer  for a file that trains a function or a loaded model; a Trainer's is used with its state
-    lanes   for a C file that trains and for a module: samples computed side by side: 1 for the smallest state, 8 or 16
-            for speed
+    lanes   for a C file that trains and for a module: samples computed side by side: 1 for the smallest state; None for
+            the fastest step of small nets, 8 samples in float64 and 16 in float32
     calibration  for an int8 file: rows of inputs like those to be predicted, whose range the integers cover; of a model
             that was trained on a table also a table, whose rows with missing numbers are left out
     strict  for a C file and a module: the bits of compiled functions with strict=True, from every compiler on every
@@ -109,7 +110,7 @@ def export(
         raise ValueError(f"export(strict=True) to {path.name!r}: only .c and .wasm files can be strict")
     if kind != "train" and optimizer is not None:
         raise ValueError(f"export(kind={kind!r}) takes no optimizer: only kind='train' does")
-    if not isinstance(lanes, int) or isinstance(lanes, bool) or not 1 <= lanes <= 256:
+    if lanes is not None and (not isinstance(lanes, int) or isinstance(lanes, bool) or not 1 <= lanes <= 256):
         raise ValueError(f"export(lanes={lanes!r}): lanes must be an integer from 1 to 256")
     _check_int8(path, kind, dtype, calibration)
     subject = subject_of(what, args, kind, optimizer)
@@ -119,6 +120,7 @@ def export(
         rows = calibration if subject.cells is None else subject.cells(calibration)
         return _export_int8(subject, path, rows, header=header)
     compiled = _traced(subject, dtype or subject.dtype or "float64", strict=strict)
+    lanes = lanes or _SIDE_BY_SIDE // compiled.dtype.itemsize
     if path.suffix == ".wasm":
         return _export_wasm(compiled, subject, kind, path, lanes)
     if path.suffix == ".onnx":

@@ -47,10 +47,13 @@ def write_training(
     update = recorded_update(optimizer.rule, states, strict=strict)
     wanted = Request(program, tuple(special.sizes), 0, compiled.dtype, strict)
     rule_wanted = Request(update.program, (1,) * (2 + states), 1 + states, compiled.dtype, strict)
-    targets = [0, *range(2, 2 + states)] if fits(update.program) else None  # of the results, in the order of the inputs
+    targets = (
+        [0, *range(2, 2 + states)] if program.parameters and fits(update.program) else None
+    )  # of the results, in the order of the inputs
     file = _Training(
         prefix, compiled, special.sizes, program, C().write(wanted, prefix, lanes=lanes),
-        update.program, C().write(rule_wanted, f"{prefix}_update", lanes=lanes, targets=targets), machine, states, called,
+        update.program, C().write(rule_wanted, f"{prefix}_update", lanes=lanes, targets=targets), machine, states,
+        called,
         None if outputs is None else PredictorInC(outputs, special.parameters, prefix),
     )  # fmt: skip
     memory = kept_states(optimizer, states_of, special.parameters)
@@ -115,6 +118,7 @@ class _Training:
         self.real = machine.kind.name
         self.count = program.parameters
         self.value = program.results[0][1]
+        self.in_registers = bool(self.count) and fits(rule)
 
     def _lengths(self) -> dict[str, int]:
         lanes = self.machine.lanes
@@ -122,7 +126,7 @@ class _Training:
             "u": max(1, self.program.uniform),
             "v": max(1, self.program.varying * lanes),
             "update_u": max(1, self.rule.uniform),
-            "update_v": 1 if fits(self.rule) else max(1, self.rule.varying * lanes),
+            "update_v": 1 if self.in_registers else max(1, self.rule.varying * lanes),
             "memory": max(1, self.states * self.count),
         }
 
@@ -216,7 +220,7 @@ void {prefix}_init({prefix}_state *s);
             f"    s->update.u[{first_uniform + 1}] = ({self.real})s->steps;",
             *self._phase(self.lowered_update, "before", "&s->update"),
         ]
-        if fits(self.rule):
+        if self.in_registers:
             return "\n".join([*begun, *self._update_arrays(first), "}", ""])
         sources = [
             "s->u + i",
@@ -313,7 +317,8 @@ void {prefix}_init({prefix}_state *s);
             *(turned if whole else []),
             f"        for (int32_t k = 0; k < {lanes}; ++k) {{",
             "            const int32_t row = first + (k < s->valid ? k : s->valid - 1);",
-            f"            for (int32_t i = {from_}; i < {inputs}; ++i) s->v[i * {lanes} + k] = batch[row * {inputs} + i];",
+            f"            for (int32_t i = {from_}; i < {inputs}; ++i)",
+            f"                s->v[i * {lanes} + k] = batch[row * {inputs} + i];",
             share,
             "        }",
             *(f"    {line}" for line in self._phase(self.lowered, "block", "s")),
@@ -341,17 +346,15 @@ void {prefix}_init({prefix}_state *s);
                 f"    for (int k = 0; k < {n % 16}; ++k) odd[k] += s->u[{first + n - n % 16} + k] * 0;",
                 f"    for (int k = 0; k < 16; ++k) if (odd[k] != 0) return {nan};",
             ]
+        places = ("", " + W", " + 2 * W", " + 3 * W")
         return [
             f"    {real} odd[{4 * width}] = {{s->flag ? {nan} : loss * 0}};",
             f"    V odd0 = {zero}, odd1 = {zero}, odd2 = {zero}, odd3 = {zero};",
             f"    const {real} *g = s->u + {first}, *end = g + {n};",
             "    for (; g + 4 * W <= end; g += 4 * W) {",
-            *(f"        odd{k} = odd{k} + LOAD(g{f' + {k} * W' if k else ''}) * {zero};" for k in range(4)),
+            *(f"        odd{k} = odd{k} + LOAD(g{at}) * {zero};" for k, at in enumerate(places)),
             "    }",
-            *(
-                f"    STORE(odd{f' + {k} * W' if k else ''}, LOAD(odd{f' + {k} * W' if k else ''}) + odd{k});"
-                for k in range(4)
-            ),
+            *(f"    STORE(odd{at}, LOAD(odd{at}) + odd{k});" for k, at in enumerate(places)),
             "    for (; g < end; ++g) odd[0] += *g * 0;",
             f"    for (int k = 0; k < 4 * W; ++k) if (odd[k] != 0) return {nan};",
         ]

@@ -29,7 +29,7 @@ def test_addresses_are_a_base_and_an_offset_until_they_are_used() -> None:
     assert code.element("u|i1", "0") == "u|i1"
     code.store("1.0", code.element("%u", "i1"), 1)
     code.store(code.load("%x", 4), "%y|2", 4)
-    assert written(code).splitlines() == ["u[i1] = 1.0;", "VECTOR(4, t1, LOAD(4, x));", "STORE(4, y + 2, AT(t1));"]
+    assert written(code).splitlines() == ["u[i1] = 1.0;", "const V t1 = LOAD(x);", "STORE(y + 2, t1);"]
 
 
 def test_integers_are_folded() -> None:
@@ -46,17 +46,17 @@ def test_a_number_that_is_the_same_in_every_lane_stays_one() -> None:
     code.binary("fmul", vector, number, 4)
     assert written(code).splitlines() == [
         f"const double t3 = {number} + 0x1.0000000000000p+1;",
-        f"VECTOR(4, t4, AT({vector}) * ALL(4, {number}));",
+        f"const V t4 = {vector} * ALL({number});",
     ]
 
 
 @pytest.mark.parametrize(
     ("op", "text"),
     [
-        (ops.relu, "SELECT(4, ((AT(t1)) <= ALL(4, 0x0.0p+0)), ALL(4, 0x0.0p+0), (AT(t1)))"),
-        (ops.neg, "(-AT(t1))"),
-        (ops.sqrt, "ROOT4(t3, t1);"),
-        (ops.exp, "for (int k = 0; k < 4; ++k) a3[k] = exp(a3[k]);"),
+        (ops.relu, "SELECT(((t1) <= ALL(0x0.0p+0)), ALL(0x0.0p+0), (t1))"),
+        (ops.neg, "(-t1)"),
+        (ops.sqrt, "ROOT(t3, t1);"),
+        (ops.exp, "for (int k = 0; k < W; ++k) a3[k] = exp(a3[k]);"),
     ],
     ids=lambda x: getattr(x, "name", ""),
 )
@@ -80,11 +80,11 @@ def test_strict_products_are_kept_from_the_sum_around_them() -> None:
     code.multiply_add(vector, vector, number, 4)
     text = written(code)
     assert f"const double t3 = MUL({number}, {number});" in text
-    assert f"PRODUCT(4, t5, AT({vector}), AT({vector}));" in text
+    assert f"PRODUCT(t5, {vector}, {vector});" in text
     assert " * " not in text
     free, vector, number = made()
     free.multiply_add(vector, number, number, 4)
-    assert f"AT({vector}) * ALL(4, {number}) + ALL(4, {number})" in written(free)
+    assert f"{vector} * ALL({number}) + ALL({number})" in written(free)
 
 
 @pytest.mark.parametrize(
@@ -102,10 +102,10 @@ def test_comparisons_of_vectors_are_vectors_of_truths() -> None:
     both = code.both(code.compare("oeq", vector, number, 4), code.compare("ugt", vector, vector, 4))
     code.select(both, vector, number, 4)
     assert written(code).splitlines()[-4:] == [
-        f"TRUTH(4, c3, AT({vector}) == ALL(4, {number}));",
-        f"TRUTH(4, c4, (AT({vector}) <= AT({vector})) == 0);",
-        "TRUTH(4, c5, AT(c3) & AT(c4));",
-        f"VECTOR(4, t6, SELECT(4, AT(c5), AT({vector}), ALL(4, {number})));",
+        f"const I c3 = (I)({vector} == ALL({number}));",
+        f"const I c4 = (I)(({vector} <= {vector}) == 0);",
+        "const I c5 = (I)(c3 & c4);",
+        f"const V t6 = SELECT(c5, {vector}, ALL({number}));",
     ]
 
 

@@ -256,6 +256,84 @@ def test_training_in_c_takes_the_same_steps(tmp_path: Path, optimizer: Any, lane
 
 
 @needs_cc
+@pytest.mark.parametrize("lanes", [1, 8])
+def test_training_without_parameters_compiles_without_a_warning(tmp_path: Path, lanes: int) -> None:
+    mg.export(lambda x: x * x, tmp_path / "t.c", 1.0, kind="train", optimizer=optim.Adam(0.1), lanes=lanes)
+    compiled(tmp_path / "t.c", "-c")
+
+
+LENGTHS = [(), ("-march=native",), ("-DMACROGRAD_PLAIN",)]  # of vectors: the least of the machine, the most, and none
+
+
+@needs_cc
+@pytest.mark.parametrize("flags", LENGTHS, ids=["short", "long", "plain"])
+@pytest.mark.parametrize(("dtype", "lanes"), [("float64", 4), ("float64", 24), ("float32", 16)])
+def test_one_file_trains_alike_with_vectors_of_every_length(
+    tmp_path: Path, dtype: str, lanes: int, flags: tuple[str, ...]
+) -> None:
+    """Samples of more numbers than a vector, a matrix product, its transpose, gradients that are outer products and
+    sums over the batch; parameters that are no whole vectors."""
+    model = net([19, 25, 3], "tanh")
+
+    def loss(x: Any, y: Any) -> Any:
+        return losses.cross_entropy(model(x), y)
+
+    mg.export(
+        loss, tmp_path / "wide.c", [0.5] * 19, 1.0, kind="train", optimizer=optim.Adam(0.01), lanes=lanes, dtype=dtype
+    )
+    text = (tmp_path / "wide.c").read_text()
+    assert all(f" {macro}(" in text for macro in ("TURN", "SUMS", "LOAD"))
+    program = compiled(tmp_path / "wide.c", "-O1", "-DMACROGRAD_SELFTEST", *flags)
+    done = subprocess.run([str(program)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "wide: 100 steps agree\n")
+
+
+class Momenta(optim.Optimizer):
+    """A rule whose long form has more values than there are registers, and whose second state is the step."""
+
+    initial_state = (0.0, 0.0)
+
+    def __init__(self, terms: int) -> None:
+        super().__init__(0.05)
+        self.terms = terms
+
+    def rule(self, p: Any, g: Any, state: Any, rate: Any, step: Any) -> Any:
+        m, _ = state
+        moved = sum((mg.tanh(m * (0.1 * k)) * 1e-3 for k in range(self.terms)), 0.9 * m + g)
+        return p - rate * moved, (moved, step)
+
+
+@needs_cc
+@pytest.mark.parametrize("terms", [1, 60], ids=["in registers", "in blocks"])
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_update_rules_of_any_length_take_the_same_steps(tmp_path: Path, lanes: int, terms: int) -> None:
+    in_c, native = train(tmp_path / "t.c", net([2, 5, 1], "tanh"), Momenta(terms), lanes, "float64", "-march=native")
+    np.testing.assert_allclose(in_c, native, rtol=1e-12)
+    assert ("update_block(&s->update, " in (tmp_path / "t.c").read_text()) == (terms == 1)
+
+
+@needs_cc
+@pytest.mark.parametrize("flags", LENGTHS, ids=["short", "long", "plain"])
+def test_a_gradient_that_is_not_finite_anywhere_changes_nothing(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """Each of 39 parameters, in vectors and after them: the derivative of w·x by w is x."""
+    weights = [Value(1.0) for _ in range(39)]
+
+    def loss(x: Any, chosen: Any) -> Any:
+        return sum(mg.where(chosen > 0.0, w * v, 0.0 * w) for w, v in zip(weights, x, strict=True)) * 0.0 + chosen
+
+    mg.export(loss, tmp_path / "t.c", [1.0] * 39, 1.0, kind="train", optimizer=optim.SGD(0.1), lanes=8)
+    (tmp_path / "main.c").write_text(
+        '#include "t.c"\nstatic t_state s;\nint main(void) {\n    t_init(&s);\n'
+        "    for (int k = 0; k < 39; ++k) {\n        double row[40] = {0};\n        row[39] = 1.0;\n"
+        "        row[k] = 1.0 / 0.0;\n        const double loss = t_step(&s, row, 1, 0.1);\n"
+        "        if (loss == loss || s.steps != 0) return 1 + k;\n    }\n"
+        "    const double row[40] = {0};\n    return !(t_step(&s, row, 1, 0.1) == 0.0 && s.steps == 1);\n}\n"
+    )
+    program = compiled(tmp_path / "main.c", "-O1", *flags)
+    assert subprocess.run([str(program)], check=False).returncode == 0
+
+
+@needs_cc
 @pytest.mark.parametrize("flags", [(), ("-DMACROGRAD_PLAIN",)], ids=["vectors", "plain"])
 def test_choices_in_vectors_are_those_of_numbers(tmp_path: Path, flags: tuple[str, ...]) -> None:
     """Of NaN and zeros of both signs, in the forms that the vectors have of their own."""

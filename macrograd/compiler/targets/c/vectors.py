@@ -109,14 +109,8 @@ class _Vectors:
             self._sums() if "SUMS" in self.used else "",
             self._turn() if "TURN" in self.used else "",
         ]
-        names = ["V", "I", "W", "ALL", "LOAD", "STORE", "SELECT", *sorted(self.used & _RARE)]
+        names = ["V", "I", "W", "ALL", "LOAD", "STORE", "SELECT", *sorted(self.used & _RARE), *_BELOW]
         names += [f"{name}{d}" for d in self._distances(self.lengths[0]) for name in ("LOW", "HIGH")]
-        names += (
-            ["COUNT"] * ("FIRST" in self.used)
-            + ["SHUFFLE"] * self.exchanged
-            + ["ELEMENT"] * ("SUMS" in self.used)
-            + ["KEEP_V"] * ("PRODUCT" in self.used)
-        )
         ends = ["" if self.strict else _SLOW, *(f"#undef {name}" for name in names)]
         return ["\n".join(filter(None, parts)) + "\n", *functions, "\n".join(filter(None, ends)) + "\n"]
 
@@ -230,6 +224,7 @@ static inline void {self.prefix}_turn({self.real} *to, int32_t step, const {self
 
 
 _RARE = {"FIRST", "PRODUCT", "ROOT", "SUMS", "TURN"}
+_BELOW = ("COUNT", "SHUFFLE", "ELEMENT", "KEEP_V")  # of which others consist
 _KEEP_VECTOR = """#if !defined(KEEP_{letter})
 #define KEEP_V(x) (void)0
 #elif defined(__aarch64__)
