@@ -15,7 +15,8 @@ from macrograd import ops, optim
 from macrograd.compiler import pipeline
 from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.step import TrainingLoop
-from macrograd.compiler.targets.llvm import flat
+from macrograd.compiler.targets.llvm import lower
+from macrograd.compiler.targets.scalar import registers
 from macrograd.value import Value
 
 pytest.importorskip("llvmlite")
@@ -57,14 +58,14 @@ def test_in_registers_and_in_blocks_are_the_same_numbers(
     monkeypatch.setenv("MACROGRAD_CACHE", "off")
     rule, states = RULES[name]
     found = trained(rule, states, parameters, dtype, strict)
-    monkeypatch.setattr(flat, "fits", lambda program: False)
+    monkeypatch.setattr(lower, "fits", lambda program: False)
     for a, b in zip(found, trained(rule, states, parameters, dtype, strict), strict=True):
         assert a.tobytes() == b.tobytes()
 
 
 def test_which_programs_fit() -> None:
     def fits(rule: Callable[..., Any]) -> bool:
-        return flat.fits(pipeline.value_program(pipeline.record(rule, [(), ()]), batch=True))
+        return registers.fits(pipeline.value_program(pipeline.record(rule, [(), ()]), batch=True))
 
     def loop(p: Any, g: Any) -> Any:
         for _ in range(300):
