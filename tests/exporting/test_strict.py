@@ -174,3 +174,14 @@ def test_strict_is_true_or_false(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"export\(strict='yes'\): strict must be True or False"):
         mg.export(lambda x: x, tmp_path / "case.c", 1.0, strict="yes")  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+@needs_cc
+@pytest.mark.parametrize(("method", "right"), [("0", True), ("16", True), ("1", False), ("2", False), ("-1", False)])
+def test_excess_precision_is_an_error_and_half_precision_is_none(tmp_path: Path, method: str, right: bool) -> None:
+    """gcc's -march=native says 16 where the processor computes with half precision: float and double are themselves."""
+    mg.export(net([2, 3, 1]), path := tmp_path / "net.c", [0.0, 0.0], strict=True)
+    command = ["cc", "-E", "-w", "-U__FLT_EVAL_METHOD__", f"-D__FLT_EVAL_METHOD__={method}", str(path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode == 0) == right
+    assert ("excess precision" in result.stderr) != right
