@@ -134,3 +134,14 @@ def test_a_contender_for_a_case_that_does_not_exist_is_an_error():
     job = harness.Job("x", what="", unit="", cases=("a",), tolerance=1e-9)
     with pytest.raises(ValueError, match="names cases that the job has not"):
         job.contender("c", cases=("b",))
+
+
+def test_the_native_time_of_a_run_is_seen():
+    """The share of Python in an epoch is what is not native: a fit must not be all of it, or none."""
+    from benchmarks import fit
+
+    with fit.native_time() as spans:
+        fit.Training("moons").fit(64)
+    assert spans
+    assert all(begin <= end for begin, end in spans)
+    assert spans == sorted(spans)
