@@ -6,7 +6,6 @@ on one and end on another: fewer than a leaf's for each rank.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -46,17 +45,15 @@ class OwnRows:
     def of(cls, ranks: Ranks, count: int, form: object, what: str) -> OwnRows:
         """Those of a batch of which this rank has `count` rows; all ranks call it together. Raises ValueError, on all,
         if a row has another `form` on another rank, or none has a row."""
-        mine = np.array([count, zlib.crc32(repr(form).encode())])
-        found = ranks.gathered("own rows", mine, [2] * ranks.size).reshape(-1, 2)
-        others = np.flatnonzero(found[:, 1] != found[0, 1])
-        if len(others):
+        counts, other = ranks.counted("own rows", count, form)
+        if other is not None:
             raise ValueError(
-                f"{what}: the arguments of rank {others[0]} have rows of other shapes than those of rank 0; with "
+                f"{what}: the arguments of rank {other} have rows of other shapes than those of rank 0; with "
                 f"own_rows=True each rank passes some rows of one batch, and here a row has the shapes {form}"
             )
-        if not found[:, 0].any():
+        if not any(counts):
             raise ValueError(f"{what}: the batch is empty: no rank passed a row")
-        return cls(ranks, found[:, 0].tolist())
+        return cls(ranks, counts)
 
     def inward(self, rows: Array) -> Array:
         """The rows that this rank computes, from those that each has."""

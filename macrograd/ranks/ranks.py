@@ -155,6 +155,14 @@ class Ranks:
         self._meet_for(what)
         return self.rows(mine, counts)
 
+    def counted(self, what: str, count: int, form: object) -> tuple[list[int], int | None]:
+        """How many rows each rank has, whose rows have this form here; and the first rank that has rows of another form
+        than rank 0, or None. Raises KeyboardInterrupt as `gathered`."""
+        mine = np.array([count, zlib.crc32(repr(form).encode())])
+        found = self.gathered(what, mine, [2] * self.size).reshape(-1, 2)
+        others = np.flatnonzero(found[:, 1] != found[0, 1]).tolist()
+        return found[:, 0].tolist(), others[0] if others else None
+
     def _meet_for(self, what: str) -> None:
         self.meet(program=zlib.crc32(what.encode()))
         if self.stopped is not None:

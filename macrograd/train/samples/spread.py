@@ -41,15 +41,12 @@ class Spread(Samples):
 
     def _counts(self) -> list[int]:
         own, ranks = self.own, self.ranks
-        mine = np.array([own.count, zlib.crc32(repr((own.shape, own.columns)).encode())])
-        found = ranks.gathered("samples", mine, [2] * ranks.size).reshape(-1, 2)
-        others = np.flatnonzero(found[:, 1] != found[0, 1])
-        if len(others):
+        counts, other = ranks.counted("samples", own.count, (own.shape, own.columns))
+        if other is not None:
             raise ValueError(
-                f"{own.name} of rank {others[0]} has rows of another shape or other columns than that of rank 0: with "
+                f"{own.name} of rank {other} has rows of another shape or other columns than that of rank 0: with "
                 f"own_rows=True each rank passes some rows of one table; here a row has the shape {own.shape}"
             )
-        counts: list[int] = found[:, 0].tolist()
         return counts
 
     def scaled(self, middle: Sequence[float], unit: Sequence[float]) -> Spread:
