@@ -122,12 +122,13 @@ class Native:
         self._code: list[Any] = []  # these own the code, which must outlive every call
         two = tiers and setting() != "best"
         better = None if brief is None else write
-        if kept := disk.load(self._name):
-            table, image = _unpacked(kept)
-            self.tables = np.frombuffer(table, dtype=np.int32)
-            self.functions = self._link(image, names)
-        elif quick and setting() != "best":
-            self._make_quickly(write)
+        if self._found(self._name):
+            return
+        if quick and setting() != "best":
+            if not self._found(self._name + _BASELINE):
+                text, self.tables = write()
+                self._make(self._name + _BASELINE, text, BASELINE)
+            self.improved = False
         elif two and (kept := disk.load(self._name + _BASELINE)):
             table, lines, worth, image = _unpacked(kept)
             self.tables = np.frombuffer(table, dtype=np.int32)
@@ -144,9 +145,7 @@ class Native:
             else:
                 if first is not write:
                     text, self.tables = write()
-                image = object_file(text)
-                disk.store(self._name, _packed(self.tables.tobytes(), image))
-                self.functions = self._link(image, names)
+                self._make(self._name, text, BEST)
 
     def call(self, name: str, context: ctypes.Structure, *, brief: bool = False) -> Callable[[], object]:
         """The function on one context, for calls with the least overhead.
@@ -180,15 +179,21 @@ class Native:
         self._code.append(loaded)
         return found
 
-    def _make_quickly(self, write: Callable[[], tuple[str, Table]]) -> None:
-        if kept := disk.load(self._name + _BASELINE):
-            table, image = _unpacked(kept)
-            self.tables = np.frombuffer(table, dtype=np.int32)
-        else:
-            text, self.tables = write()
-            image = object_file(text, BASELINE)
-            disk.store(self._name + _BASELINE, _packed(self.tables.tobytes(), image))
-        self.functions, self.improved = self._link(image, self._names), False
+    def _found(self, name: str) -> bool:
+        """Whether code of one tier is kept under this name, which is then linked."""
+        kept = disk.load(name)
+        if not kept:
+            return False
+        table, image = _unpacked(kept)
+        self.tables = np.frombuffer(table, dtype=np.int32)
+        self.functions = self._link(image, self._names)
+        return True
+
+    def _make(self, name: str, text: str, level: int) -> None:
+        """Compile code of one tier, keep it under this name, and link it."""
+        image = object_file(text, level)
+        disk.store(name, _packed(self.tables.tobytes(), image))
+        self.functions = self._link(image, self._names)
 
     def _compile_baseline(self, text: str, better: Callable[[], tuple[str, Table]] | None) -> None:
         begin = time.thread_time()
