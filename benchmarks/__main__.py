@@ -22,11 +22,18 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         "--with", dest="peers", metavar="NAMES", help="peers to run beside macrograd and the floors: jax,torch"
     )
     parser.add_argument("--quick", action="store_true", help="macrograd and the C floors only, short rounds")
+    parser.add_argument(
+        "--try",
+        dest="trial",
+        action="store_true",
+        help="macrograd and the floors only, answers and one call each: exit 1 and name those that fail",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, case by case")
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="measure only what the --json file lacks, and cases of other code or of minutes that were not quiet",
+        help="measure only what the --json file lacks, and cases of other code, of minutes that were not quiet, or"
+        " in which one of ours failed",
     )
     parser.add_argument(
         "--compare", type=Path, metavar="OLD.json", help="exit 1 where macrograd became slower beyond the spread"
@@ -47,6 +54,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
+    brief = options.quick or options.trial
     selection = selected(options.job, options.quick)
     if options.list:
         for job, cases in selection:
@@ -65,21 +73,21 @@ def main(argv: list[str] | None = None) -> int:
             name = f"{job.name}/{case}"
             if name in result["cases"]:
                 continue
-            contenders = [c for c in job.of(case) if c.name == job.baseline or wanted(c, options.peers, options.quick)]
+            contenders = [c for c in job.of(case) if c.name == job.baseline or wanted(c, options.peers, brief)]
             entry = result["cases"][name] = measured(job, case, contenders, plan(options), core)
             print(report.table(name, entry), flush=True)
             keep(options.json, result)
-    if options.page or not (options.job or options.quick or options.peers or options.compare):
+    if options.page or not (options.job or brief or options.peers or options.compare):
         finish(options, result)
-    if old is not None:
-        worse = report.regressions(result, old)
-        print("\n".join(worse) if worse else "No regression beyond the spread.")
-        return 1 if worse else 0
-    return 0
+    wrong = [f"{name}: {what}" for name, entry in result["cases"].items() for what in report.faults(entry)]
+    wrong += [] if old is None else report.regressions(result, old)
+    if wrong or old is not None:
+        print("\n".join(wrong) or "No regression beyond the spread.")
+    return 1 if wrong else 0
 
 
 def plan(options: argparse.Namespace) -> rounds.Plan:
-    return rounds.QUICK if options.quick else rounds.FULL
+    return rounds.TRIAL if options.trial else rounds.QUICK if options.quick else rounds.FULL
 
 
 def begun(options: argparse.Namespace, core: int) -> dict[str, Any]:
@@ -96,7 +104,8 @@ def begun(options: argparse.Namespace, core: int) -> dict[str, Any]:
             result[kind] = {
                 name: entry
                 for name, entry in stored.get(kind, {}).items()
-                if entry.get("code") == now and report.quiet(entry) and entry["plan"] == result["plan"]
+                if entry.get("code") == now and entry["plan"] == result["plan"]
+                if report.quiet(entry) and not report.faults(entry)
             }
         if stored.get("scaling") and stored.get("scaling_code") == now:
             result["scaling"], result["scaling_code"] = stored["scaling"], now
@@ -135,9 +144,10 @@ def finish(options: argparse.Namespace, result: dict[str, Any]) -> None:
         result["scaling"], result["scaling_code"] = scaling.curves(), machine.code()
         keep(options.json, result)
     try:
+        page.check(result)
         page.publish([result, *page.others(result["machine"])], busy=options.busy)
         page.keep(result)
-    except page.NotQuiet as error:
+    except (page.NotQuiet, page.Faulty) as error:
         raise SystemExit(str(error)) from None
 
 

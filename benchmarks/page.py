@@ -85,6 +85,10 @@ class NotQuiet(Exception):  # noqa: N818 - it is a state of the figures
     """Figures of a machine that did something else as well; the message names the cases and says what to do."""
 
 
+class Faulty(Exception):  # noqa: N818 - it is a state of the figures
+    """Figures of a run in which a contender of ours failed; the message names the cases and says what to do."""
+
+
 def page(results: list[dict[str, Any]]) -> str:
     parts = [INTRODUCTION, "## Machines\n", *map(setting, results), PICTURED]
     parts += ["## Against the targets\n", targets_table(results)]
@@ -303,6 +307,16 @@ def place(last: list[float], centre: float, half: float) -> int:
     return level
 
 
+def check(result: dict[str, Any]) -> None:
+    """Raises Faulty if macrograd or a floor has no figure, though it can run here, or a table was not made."""
+    entries = {**result["cases"], **result.get("tables", {})}
+    if found := [f"{name} ({what})" for name, entry in entries.items() for what in report.faults(entry)]:
+        raise Faulty(
+            f"Not published: {'; '.join(found)}. Mend what fails (BENCHMARKS_TRACEBACK=1 shows where), and measure it "
+            "again: python -m benchmarks --json FILE --resume"
+        )
+
+
 def publish(results: list[dict[str, Any]], docs: Path = DOCS, readme_file: Path = README, busy: bool = False) -> None:
     """docs/benchmarks.md, its picture and the README's table; without matplotlib no picture, and a line that says so.
 
@@ -370,8 +384,11 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         stored = [json.loads(path.read_text("utf-8")) for path in options.files]
-        publish(merged(stored), busy=options.busy)
-    except (OSError, ValueError, NotQuiet) as error:
+        results = merged(stored)
+        for result in results:
+            check(result)
+        publish(results, busy=options.busy)
+    except (OSError, ValueError, NotQuiet, Faulty) as error:
         raise SystemExit(str(error)) from None
     return 0
 

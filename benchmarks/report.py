@@ -25,6 +25,17 @@ def quiet(entry: dict[str, Any]) -> bool:
     return float(entry.get("others") or 0.0) <= machine.QUIET
 
 
+def faults(entry: dict[str, Any]) -> list[str]:
+    """What kept macrograd and the floors from a figure, though they can run here, or a table from being made."""
+    if "failed" in entry:
+        return [entry["failed"]]
+    return [
+        f"{row['name']}: {row['failed']}"
+        for row in entry.get("rows", ())
+        if row["kind"] != "peer" and "failed" in row and not row.get("absent")
+    ]
+
+
 def heading(where: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in where["packages"].items() if version)
     return (

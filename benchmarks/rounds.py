@@ -41,6 +41,7 @@ class Plan:
 
 FULL = Plan(rounds=15, seconds=0.05, budget=3.0, case=30.0, patience=90.0)
 QUICK = Plan(rounds=11, seconds=0.02, budget=1.0, case=15.0, patience=12.0)
+TRIAL = Plan(rounds=1, seconds=0.0, budget=1.0, case=15.0, patience=600.0)
 
 
 class Process:
@@ -139,7 +140,7 @@ def admitted(process: Process, contender: Contender, reference: Any, plan: Plan)
     row: dict[str, Any] = {**known, "spent": 0.0}
     reply = process.ask(plan.patience, do="answer")
     if "failed" in reply:
-        return {**row, "failed": reply["failed"]}, False
+        return {**row, **reply}, False
     gap, where = statistics.difference(reply.pop("answer"), reference)
     row.update(reply, difference=gap, tolerance=contender.tolerance)
     if gap > contender.tolerance:

@@ -6,7 +6,8 @@ The parent writes one JSON object per line to standard input and reads one per l
     {"do": "round", "seconds": 0.05}  → {"per_unit": s, "calls": n}
     {"do": "memory"}                  → {"peak_mb": x, "job_mb": y}
 
-Output of the libraries goes to standard error. A failure is an answer {"failed": "..."} and ends the process.
+Output of the libraries goes to standard error. A failure is an answer {"failed": "..."} and ends the process; it has
+"absent": true too if the contender cannot run on this machine, which is no fault of its adapter.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ def main() -> None:
         machine.pin(int(core), contender.threads)
         serve(contender, case, reply)
     except Unavailable as error:
-        reply({"failed": str(error)})
+        reply({"failed": str(error), "absent": True})
     except ModuleNotFoundError as error:
-        what = "not there yet" if (error.name or "").startswith("macrograd") else "not installed"
-        reply({"failed": f"{what}: {error.name}"})
+        ours = (error.name or "").startswith("macrograd")
+        reply({"failed": f"{'not there yet' if ours else 'not installed'}: {error.name}", "absent": not ours})
     except Exception as error:  # noqa: BLE001 - whatever a contender raises becomes its row
         if os.environ.get("BENCHMARKS_TRACEBACK"):
             import traceback

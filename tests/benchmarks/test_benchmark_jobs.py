@@ -145,3 +145,28 @@ def test_the_native_time_of_a_run_is_seen():
     assert spans
     assert all(begin <= end for begin, end in spans)
     assert spans == sorted(spans)
+
+
+@pytest.mark.filterwarnings("ignore:the features differ in scale")  # pixels, which the benchmark takes as they are
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [
+        (case, c.name)
+        for case, c in JOBS["fit"].contenders
+        if c.name not in ("c", "macrograd-interrupted") and (case, c.name) != ("digits", "macrograd")  # as moons
+    ],
+)
+def test_every_contender_of_fit_gives_its_figures(case, name, monkeypatch):
+    """They reach into what they measure, and their runs are too long for the test of all contenders."""
+    from benchmarks import fit
+
+    monkeypatch.setattr(fit, "STEPS", dict.fromkeys(fit.STEPS, 200))
+    monkeypatch.setattr(fit, "LONG", 2_000)
+    contender = fit.JOB.find(case, name)
+    prepared = contender.adapter(case)
+    gap, where = statistics.difference(prepared.answer(), fit.JOB.right_answer(case))
+    assert gap <= contender.tolerance, where
+    prepared.run()
+    shares = [figure for what, figure in prepared.extra.items() if what.endswith("share of the time, %")]
+    assert all(share >= 0.0 for share in shares)
+    assert bool(shares) == (name in ("macrograd", "macrograd-checkpoint"))

@@ -1,5 +1,6 @@
 """The page of the benchmarks: targets judged from figures, losses found in them, curves with their slopes."""
 
+import json
 from collections import defaultdict
 
 import numpy as np
@@ -137,6 +138,28 @@ def test_a_run_that_was_not_quiet_is_published_only_if_asked_for_and_says_so(tmp
     page.publish([whole], tmp_path, tmp_path / "README.md", busy=True)
     head = (tmp_path / "benchmarks.md").read_text().split("## Against the targets")[0]
     assert "**Not quiet**: other programs used up to 0.8 cores during 1 of 2 cases and tables." in head
+
+
+def test_a_run_in_which_a_contender_of_ours_failed_is_not_published(tmp_path, monkeypatch):
+    """A row that failed stood on the page for a day: its benchmark reached into code that had changed."""
+    whole, file = result(moons__step=MOONS, one__predict=MOONS), tmp_path / "figures.json"
+    monkeypatch.setattr(page.publish, "__defaults__", (tmp_path, tmp_path / "README.md", False))
+
+    def publish(name, kind, **reply):
+        row = {"name": name, "kind": kind, "note": "", "failed": "failed: AttributeError: functions", **reply}
+        whole["cases"]["one/predict"]["rows"] = [*MOONS, row]
+        file.write_text(json.dumps(whole))
+        return page.main([str(file)])
+
+    for name, kind in (("macrograd-bound", "macrograd"), ("c-lanes", "floor")):
+        with pytest.raises(SystemExit, match=rf"one/predict \({name}: failed: AttributeError: functions\). Mend"):
+            publish(name, kind)
+    assert [p.name for p in tmp_path.iterdir()] == ["figures.json"]
+    assert publish("torch", "peer") == 0
+    assert publish("macrograd-wasm", "macrograd", absent=True) == 0
+    whole["tables"]["recipe"] = {"failed": "no such module", "others": 0.0}
+    with pytest.raises(page.Faulty, match=r"recipe \(no such module\)"):
+        page.check(whole)
 
 
 def test_the_readme_has_the_worst_machine(tmp_path):

@@ -91,6 +91,7 @@ def test_what_cannot_be_timed_is_a_row_that_says_why(toy):
     assert rows["raising"]["failed"] == "failed: ValueError: boom"
     assert rows["crashing"]["failed"] == "its process ended with status 3"
     assert rows["hanging"]["failed"] == "no answer within 1 s"
+    assert {name for name, row in rows.items() if row.get("absent")} == {"absent", "refusing"}
     assert rows["c"]["rounds"] == rows["macrograd"]["rounds"] == PLAN.rounds
     assert rows["macrograd"]["median"] > 0.001  # it sleeps for as long
     assert rows["c"]["median"] > 0.0
@@ -121,6 +122,19 @@ def test_the_command_prints_stores_and_compares(toy, tmp_path, capsys):
     assert "toy/only: macrograd is" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("option", ["--quick", "--try"])
+def test_a_contender_of_ours_that_fails_is_the_exit_status(toy, capsys, monkeypatch, option):
+    toy()
+    monkeypatch.setattr(command.rounds, "TRIAL", dataclasses.replace(PLAN, rounds=1, seconds=0.0))
+    monkeypatch.setattr(harness.Contender, "kind", property(lambda c: "peer" if c.name == "hanging" else "macrograd"))
+    assert command.main([option]) == 1
+    out = capsys.readouterr().out
+    for line in ("crashing: its process ended with status 3", "raising: failed: ValueError: boom", "wrong: disagrees"):
+        assert f"toy/only: {line}" in out
+    for absent in ("toy/only: absent", "toy/only: refusing"):  # no fault: they cannot run here
+        assert absent not in out
+
+
 def test_resume_measures_only_what_is_missing_or_was_not_quiet(toy, tmp_path, capsys, monkeypatch):
     toy()
     path, arguments = tmp_path / "new.json", ["--quick", "--resume", "--json"]
@@ -143,7 +157,8 @@ def test_resume_measures_only_what_is_missing_or_was_not_quiet(toy, tmp_path, ca
     rows, out = again()
     assert rows[0]["note"] == "kept"
     assert "1 of 1 cases stay as they are" in out
-    for changes in ({"code": "other"}, {"others": 1e7}, {"plan": {}}):
+    failed = [{**entry["rows"][1], "failed": "failed: ValueError: boom"}]
+    for changes in ({"code": "other"}, {"others": 1e7}, {"plan": {}}, {"rows": failed}):
         rows, out = again(**changes)
         assert rows == []
         assert "0 of 1 cases stay as they are" in out
