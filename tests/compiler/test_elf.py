@@ -119,8 +119,9 @@ def changed(kind: str, field: str, new: int) -> bytes:
         ("text", "use", 0x407),  # of each thread
         ("text", "align", 1 << 16),
         ("data", "offset", 1 << 40),
-        ("place", "kind", 2),  # R_X86_64_PC32
-        ("place", "kind", 42),
+        ("place", "kind", 24),  # R_X86_64_PC64
+        ("place", "kind", 10),  # R_X86_64_32
+        ("place", "addend", 1 << 40),  # further than a distance of 32 bits
         ("place", "offset", 1 << 20),
         ("place", "symbol", 1 << 20),
         ("place", "symbol", 0),
@@ -137,6 +138,27 @@ def test_a_function_that_this_process_lacks_is_not_known() -> None:
     text += "  %y = call double @nowhere_at_all(double 1.0)\n  ret void\n}"
     with pytest.raises(elf.UnknownError, match="a symbol without an address"):
         elf.Image(native.object_file(text))
+
+
+# A call, and a variable, of another library: far from a file's memory.
+OUTSIDE = """
+@stdout = external global ptr
+declare double @llvm.sin.f64(double)
+define void @run(ptr %at) {
+  %x = load double, ptr %at
+  %y = call double @llvm.sin.f64(double %x)
+  %file = load ptr, ptr @stdout
+  %there = icmp ne ptr %file, null
+  %z = select i1 %there, double %y, double 0.0
+  store double %z, ptr %at
+  ret void
+}
+"""
+
+
+def test_what_is_far_away_is_reached_through_the_table() -> None:
+    held = elf.Image(native.object_file(OUTSIDE))
+    assert call(held.addresses(["run"])["run"], 0.75) == math.sin(0.75)
 
 
 def test_files_of_other_systems_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:

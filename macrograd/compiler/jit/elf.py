@@ -1,7 +1,8 @@
 """Machine code put into memory without LLVM, whose library takes as long to load as all of macrograd.
 
-LLVM's files for the process that runs them (position-independent, without limits on distances) have few kinds of
-sections and five kinds of places to fill in, each of 64 bits. Only x86-64 Linux is known here, and only files in which
+LLVM's files for the process that runs them (position-independent, for distances below 2 GB) have few kinds of sections
+and six kinds of places to fill in. All of a file is in one piece of memory, so that its parts are near each other; what
+is outside of it is reached through a table of addresses. Only x86-64 Linux is known here, and only files in which
 everything is of a kind named below; LLVM links the others. Source: *System V Application Binary Interface, AMD64
 Architecture Processor Supplement*, chapter 4.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import struct
 import sys
 from collections.abc import Iterable
 from functools import cache
@@ -24,9 +26,10 @@ _CONTENT, _SYMBOLS, RELOCATIONS, _ZEROS, _UNWINDING = 1, 2, 4, 8, 0x70000001
 WRITTEN, LOADED, RUN, _MERGEABLE, _STRINGS, _LARGE = 0x1, 0x2, 0x4, 0x10, 0x20, 0x10000000
 _USES = WRITTEN | LOADED | RUN | _MERGEABLE | _STRINGS | _LARGE
 _ELSEWHERE, _SPECIAL = 0, 0xFF00  # in place of a symbol's section
-# What a place gets: R_X86_64_64, PC64, GOTOFF64, GOT64, GOTPC64. The table (GOT) is one of addresses.
-_ADDRESS, _FROM_HERE, _FROM_TABLE, _ENTRY, _TABLE_FROM_HERE = 1, 24, 25, 27, 29
-_TABLE = "_GLOBAL_OFFSET_TABLE_"
+# What a place gets: R_X86_64_64, the address, in 64 bits; or in 32 bits the distance to it (R_X86_64_PC32), to code
+# that goes there (PLT32), or to its entry in the table of addresses (GOTPCREL, GOTPCRELX, REX_GOTPCRELX).
+_ADDRESS, _NEAR, _CALLED, _ENTRIES = 1, 2, 4, (9, 41, 42)
+_JUMP, _JUMP_SIZE = bytes.fromhex("ff25"), 8  # to an address of the table, which is at a distance of 32 bits
 
 SECTION = np.dtype([
     ("name", "<u4"), ("kind", "<u4"), ("use", "<u8"), ("address", "<u8"), ("offset", "<u8"), ("size", "<u8"),
@@ -67,7 +70,7 @@ class Image:
             if section[1] == RELOCATIONS and section[7] in self._begin:
                 self._fill_in(self._table(RELOCATION, section[4], section[5] // RELOCATION.itemsize), section[7])
         self._protect()
-        del self._file, self._sections, self._symbols  # only the memory is held
+        del self._file, self._sections, self._symbols, self._at  # only the memory is held
 
     def addresses(self, names: Iterable[str]) -> dict[str, int]:
         """The addresses of what the file offers. Raises KeyError for what it does not."""
@@ -80,7 +83,7 @@ class Image:
 
     def _place(self) -> None:
         """Give each section a place in memory, after others of its use: read, run, written. A table of the addresses of
-        all symbols is the first."""
+        all symbols is the first of what is read, and jumps to each of them are the first of what is run."""
         symbols = [section for section in self._sections.tolist() if section[1] == _SYMBOLS]
         if len(symbols) != 1:
             raise UnknownError(f"{len(symbols)} tables of symbols")
@@ -96,8 +99,10 @@ class Image:
             where.append(k)
         self._begin: dict[int, int] = {}
         self._ends: list[int] = []
-        at = 8 * len(self._symbols)
-        for numbers in by_use.values():
+        self._jumps, at = 0, 8 * len(self._symbols)
+        for use, numbers in by_use.items():
+            if use == RUN:
+                self._jumps, at = at, at + _JUMP_SIZE * len(self._symbols)
             for k in numbers:
                 align = max(1, int(self._sections[k]["align"]))
                 self._begin[k] = at = -(-at // align) * align
@@ -105,25 +110,30 @@ class Image:
             at = -(-at // mmap.PAGESIZE) * mmap.PAGESIZE
             self._ends.append(at)
         self._mapped = new_pages(at)
-        self._memory = np.frombuffer(self._mapped, np.uint8)
-        self._base = self._memory.ctypes.data
+        self._base = ctypes.addressof(ctypes.c_char.from_buffer(self._mapped))
         for k, begin in self._begin.items():
             _, kind, _, _, offset, size, _, _, _, _ = self._sections[k].tolist()
             if kind == _CONTENT:
-                self._memory[begin : begin + size] = self._table(np.dtype(np.uint8), offset, size)
+                if offset + size > len(self._file):
+                    raise UnknownError("a section beyond the end")
+                self._mapped[begin : begin + size] = self._file[offset : offset + size]
 
     def _find(self) -> None:
-        """The address of each symbol, 0 for what has none."""
-        self._at = np.frombuffer(self._mapped, np.int64, len(self._symbols))
+        """The address of each symbol, 0 for what has none, also in the table."""
+        self._at: list[int] = []
         self._offered: dict[str, int] = {}
+        self._outside: set[int] = set()
         for k, (name, info, _, section, value, _) in enumerate(self._symbols.tolist()):
-            begin = self._begin.get(section)
+            begin, at = self._begin.get(section), 0
             if begin is not None:
-                self._at[k] = self._base + begin + value
+                at = self._base + begin + value
                 if info >> 4 == 1:
-                    self._offered[self._name(name)] = int(self._at[k])
+                    self._offered[self._name(name)] = at
             elif section == _ELSEWHERE and name:
-                self._at[k] = self._base if (wanted := self._name(name)) == _TABLE else _outside(wanted)
+                at = _outside(self._name(name))
+                self._outside.add(k)
+            self._at.append(at)
+        self._mapped[: 8 * len(self._at)] = struct.pack(f"<{len(self._at)}Q", *self._at)
 
     def _name(self, place: int) -> str:
         begin = int(self._sections[self._names]["offset"]) + place
@@ -131,23 +141,35 @@ class Image:
 
     def _fill_in(self, relocations: NDArray[Any], section: int) -> None:
         """Write what depends on addresses into a section."""
-        kind, symbol, offset = relocations["kind"], relocations["symbol"], relocations["offset"].astype(np.int64)
-        size = int(self._sections[section]["size"])
-        if not len(relocations) or self._sections[section]["kind"] != _CONTENT or int(offset.max()) + 8 > size:
-            raise UnknownError("a place outside of its section")
-        if int(symbol.max()) >= len(self._at) or not self._at[symbol].all():
-            raise UnknownError("a symbol without an address")
-        place = self._begin[section] + offset
-        here = self._base + place
-        at = self._at[symbol]
-        value = relocations["addend"] + np.select(
-            [kind == k for k in (_ADDRESS, _FROM_HERE, _FROM_TABLE, _ENTRY, _TABLE_FROM_HERE)],
-            [at, at - here, at - self._base, 8 * symbol.astype(np.int64), self._base - here],
-            np.iinfo(np.int64).min,
-        )
-        if not np.isin(kind, (_ADDRESS, _FROM_HERE, _FROM_TABLE, _ENTRY, _TABLE_FROM_HERE)).all():
-            raise UnknownError(f"places of kinds {sorted(set(kind.tolist()))}")
-        self._memory[place[:, None] + np.arange(8)] = value.astype("<i8").view(np.uint8).reshape(-1, 8)
+        begin, size = self._begin[section], int(self._sections[section]["size"])
+        if self._sections[section]["kind"] != _CONTENT:
+            raise UnknownError("places in a section of zeros")
+        for offset, kind, symbol, addend in relocations.tolist():
+            if symbol >= len(self._at) or not self._at[symbol]:
+                raise UnknownError("a symbol without an address")
+            if offset + (8 if kind == _ADDRESS else 4) > size:
+                raise UnknownError("a place outside of its section")
+            place = begin + offset
+            if kind == _ADDRESS:
+                struct.pack_into("<Q", self._mapped, place, self._at[symbol] + addend & (1 << 64) - 1)
+                continue
+            distance = self._near(kind, symbol) + addend - place
+            if not -(1 << 31) <= distance < 1 << 31:
+                raise UnknownError("a distance of more than 2 GB")
+            struct.pack_into("<i", self._mapped, place, distance)
+
+    def _near(self, kind: int, symbol: int) -> int:
+        """Where a place that gets a distance leads, from the beginning of the memory."""
+        if kind in _ENTRIES:
+            return 8 * symbol
+        if kind == _CALLED and symbol in self._outside:
+            jump = self._jumps + _JUMP_SIZE * symbol
+            place = jump + len(_JUMP)
+            self._mapped[jump : place + 4] = _JUMP + struct.pack("<i", 8 * symbol - (place + 4))
+            return jump
+        if kind in (_NEAR, _CALLED):
+            return self._at[symbol] - self._base
+        raise UnknownError(f"a place of kind {kind}")
 
     def _protect(self) -> None:
         """Let nothing be written that is run, and nothing be run that is written."""

@@ -65,8 +65,11 @@ def _llvm() -> Any:
 def _target_machine(level: int) -> Any:
     host = machine()
     target = _llvm().Target.from_default_triple()
+    # A module's parts are near each other, which is less code and fewer cases for LLVM's fast selector, where they are
+    # put into memory here; LLVM's own linker gives no such promise.
+    model = "small" if elf.known() else "jitdefault"
     return target.create_target_machine(
-        cpu=host.cpu, features=host.features, opt=level, reloc="pic", codemodel="jitdefault", jit=True
+        cpu=host.cpu, features=host.features, opt=level, reloc="pic", codemodel=model, jit=True
     )
 
 
