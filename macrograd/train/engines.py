@@ -61,11 +61,10 @@ class Engine(Protocol):
         step: int = 1,
         *,
         below: int | None = None,
-        brief: bool = False,
     ) -> Outcome:
         """Run steps on the rows `order`, which may be known to be `below` a number: `lengths[k]` of them in step k, at
         the rate `rates[k]`; `step` is the number of the first, counted from 1. A step whose loss or gradient is not
-        finite is not applied, and is the last. A run that is known to be `brief` need not be interrupted."""
+        finite is not applied, and is the last."""
 
 
 def make_engine(
@@ -132,7 +131,6 @@ class EagerLoop:
         step: int = 1,
         *,
         below: int | None = None,
-        brief: bool = False,
     ) -> Outcome:
         for p, number in zip(self.parameters, self.theta.tolist(), strict=True):
             p.data = number

@@ -162,6 +162,26 @@ def test_products_are_summed_by_functions_that_all_programs_share(monkeypatch: p
     assert first is second
 
 
+def test_a_sum_of_negative_zeros_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first product begins it, with its sign: it is not added to 0, as after a bias of 0."""
+    weights, bias = [Value(-0.0), Value(-0.0), Value(0.0)], Value(0.0)
+    asked: list[str] = []
+    call = Code.call_support
+    monkeypatch.setattr(Code, "call_support", lambda self, name, *given: asked.append(name) or call(self, name, *given))
+
+    def loss(x: Any) -> Any:
+        products = [w * a for w, a in zip(weights, x, strict=True)]
+        alone, biased = mg.sum(products), bias + mg.sum(products)
+        return mg.where(1.0 / alone < 0.0, 1.0, 8.0) + mg.where(1.0 / biased < 0.0, 1.0, 8.0)
+
+    bound = Call(loss, np.array([[1.0, 2.0, -3.0]] * 16))
+    first = bound()
+    assert {"fill", "dot"} <= set(asked)
+    assert first[0] == bits(9.0)
+    tiers.finish()
+    assert bound() == first
+
+
 def test_functions_without_a_batch_have_the_same_bits() -> None:
     p = values(40)
     f = mg.compile(lambda: mg.sum([mg.sin(a) * b * b for a, b in pairwise(p)]))

@@ -122,6 +122,7 @@ class Native:
         self.tables: Table
         self.functions: dict[str, Any]
         self.improved = True  # whether the best code is running
+        self.brief = False  # whether the first code is, or was, of a brief text
         self._code: list[Any] = []  # these own the code, which must outlive every call
         two = tiers and setting() != "best"
         better = None if brief is None else write
@@ -137,7 +138,7 @@ class Native:
             self.tables = np.frombuffer(table, dtype=np.int32)
             found = self.tables
             # Another program with the same code may have kept none: whether a first text is brief is told by the work.
-            left = float(worth) / _SOONER
+            left, self.brief = float(worth) / _SOONER, not lines
             self._run_first(image, (lambda: (lines.decode(), found)) if lines else write, left)
             disk.store(self._name + _BASELINE, _packed(table, lines, repr(left).encode(), image))
         else:
@@ -203,7 +204,8 @@ class Native:
         shared = "#0 " if "\nattributes #0 " in text else ""
         image = object_file(text + entries(self._names, self._parameters, shared), BASELINE)
         took = time.thread_time() - begin
-        worth = worth_of(took, brief=better is not None)
+        self.brief = better is not None
+        worth = worth_of(took, brief=self.brief)
         kept = b"" if better else text.encode()
         disk.store(self._name + _BASELINE, _packed(self.tables.tobytes(), kept, repr(worth).encode(), image))
         found = self.tables

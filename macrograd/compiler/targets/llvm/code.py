@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import field as field_
 
 from macrograd._dataclass import dataclass
 from macrograd.compiler.jit import text
@@ -18,6 +19,23 @@ class Code(text.Code):
     """The body of one function of a program, which has `%context` or values loaded from it."""
 
     strict: bool = False
+    named: bool = False  # whether vectors of one constant have names
+    lanes: int = 0  # of a block
+    # What is loaded at the beginning: the addresses of `support`, and vectors of one constant, by their names.
+    loads: dict[str, list[str]] = field_(default_factory=dict)
+
+    def splat(self, value: float, width: int) -> str:
+        """With names for LLVM's fast selector, which knows no such literals, and leaves a block up to one to the slow
+        selector."""
+        literal = super().splat(value, width)
+        if width == 1 or not self.named:
+            return literal
+        vector = self.kind.vector(width)
+        name = f"splat.{width}.{self.kind.suffix}.{text.number(self.kind, value)}"
+        if name not in self.loads:
+            self.loads[name] = [f"%{name} = load {vector}, ptr @{name}, align {width * self.kind.bytes}"]
+            self.declared.add(f"@{name} = private constant {vector} {literal}")
+        return f"%{name}"
 
     def apply(self, op: Op, operands: Sequence[str], width: int) -> str:
         strict = as_strict(op, strict=self.strict, portable=self.portable)
@@ -38,28 +56,33 @@ class Code(text.Code):
             self.declared |= {"\n".join([head, "entry:", *code.lines, f"  ret {result} {value}", "}"]), *code.declared}
         return self.let(f"call {result} {full}({', '.join(f'{kind} {x}' for x in operands)})")
 
-    def add_products(
-        self, sums: Sequence[str], width: int, a: str, step: int, b: str, stride: int, count: int
-    ) -> list[str]:
-        memory = self.scratch(len(sums) * width)
-        places = [self.element(memory, str(k * width)) for k in range(len(sums))]
-        for value, place in zip(sums, places, strict=True):
-            self.store(value, place, width)
-        self.call_support("dot", memory, a, step, b, stride, count, len(sums))
-        return [self.load(place, width) for place in places]
+    def fill(self, place: str, number: str, vectors: int) -> None:
+        self.call_support("fill", f"ptr {place}", f"{self.kind.name} {number}", vectors)
+
+    def add_products(self, place: str, a: str, step: int, b: str, stride: int, count: int, vectors: int) -> None:
+        self.call_support("dot", f"ptr {place}", f"ptr {a}", step, f"ptr {b}", stride, count, vectors)
 
     def outer_products(
         self, out: str, row: int, a: str, step: int, b: str, dims: tuple[int, int], lanes: int, width: int
     ) -> None:
         rows, columns = dims
-        self.call_support("outer", out, row, a, step, b, columns, rows, lanes, self.scratch(lanes * width))
+        memory = self.scratch(lanes * width)
+        self.call_support(
+            "outer", f"ptr {out}", row, f"ptr {a}", step, f"ptr {b}", columns, rows, lanes, f"ptr {memory}"
+        )
 
     def call_support(self, name: str, *operands: str | int) -> None:
-        """Call a function of `support`: with addresses, and known integers."""
-        functions = field(self, FIELDS["support"], "ptr")
-        function = self.let(f"load ptr, ptr {self.element(functions, str(SUPPORT.index(name)), 'ptr')}, align 8")
-        given = ", ".join(f"i64 {x}" if isinstance(x, int) else f"ptr {x}" for x in operands)
-        self.put(f"call void {function}({given})")
+        """Call a function of `support`, whose address is loaded once, at the beginning: with what is given with its
+        type, and known integers."""
+        if "support" not in self.loads:
+            place = f"getelementptr i64, ptr %context, i64 {FIELDS['support']}"
+            self.loads["support"] = [f"%support.at = {place}", "%support = load ptr, ptr %support.at, align 8"]
+        if name not in self.loads:
+            place = f"getelementptr ptr, ptr %support, i64 {SUPPORT.index(name)}"
+            self.loads[name] = [f"%support.{name}.at = {place}"]
+            self.loads[name] += [f"%support.{name} = load ptr, ptr %support.{name}.at, align 8"]
+        given = ", ".join(f"i64 {x}" if isinstance(x, int) else x for x in operands)
+        self.put(f"call void %support.{name}({given})")
 
     def turned(self, vector: str, width: int, valid: int) -> str:
         return self.shuffle(vector, vector, [max(0, valid - 1 - k) for k in range(width)], width)
@@ -88,7 +111,10 @@ class Code(text.Code):
         return field(self, FIELDS["valid"], "i64")
 
     def clean(self, begin: str, end: str) -> None:
-        self.put(f"call void @clean(ptr %context, i64 {begin}, i64 {end})")
+        if self.named:
+            self.call_support("clean", "ptr %v", f"i64 {self.valid()}", self.lanes, f"i64 {begin}", f"i64 {end}")
+        else:
+            self.put(f"call void @clean(ptr %context, i64 {begin}, i64 {end})")
 
     def raise_flag(self, good: str) -> None:
         bad = self.let(f"zext i1 {self.let(f'xor i1 {good}, true')} to i64")
@@ -104,6 +130,6 @@ class Code(text.Code):
         self.put(f"call void {kernel}(ptr %u, ptr %v, ptr {records}, i64 {count}, ptr %flag, i64 {valid})")
 
 
-def code_for(kind: text.Float, *, strict: bool, portable: bool = False, rolled: bool = False) -> Code:
+def code_for(kind: text.Float, *, strict: bool, portable: bool = False, rolled: bool = False, lanes: int = 0) -> Code:
     """A new function's body; a·b + c may be rounded once unless the program is strict."""
-    return Code(kind, fused=not strict, portable=portable, rolled=rolled, strict=strict)
+    return Code(kind, fused=not strict, portable=portable, rolled=rolled, strict=strict, named=rolled, lanes=lanes)

@@ -39,7 +39,7 @@ class Context(ctypes.Structure):
     )
 
 
-SUPPORT = ("dot", "outer")  # in this order
+SUPPORT = ("fill", "dot", "outer", "clean")  # in this order
 FIELDS = {name: k for k, (name, *_) in enumerate(Context._fields_)}
 
 

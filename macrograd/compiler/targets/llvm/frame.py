@@ -31,8 +31,9 @@ def function(name: str, code: Code, *, block: bool = False) -> str:
     code.put("ret void")
     linkage = "internal " if block else ""
     scratch = [f"  {name_} = alloca [{count} x {code.kind.name}], align 64" for name_, count in code.scratches]
+    loads = [f"  {line}" for lines in code.loads.values() for line in lines]
     head = f"define {linkage}void @{name}(ptr noalias %context) #0 {{"
-    return "\n".join([head, "entry:", *scratch, *code.lines, "}", ""])
+    return "\n".join([head, "entry:", *scratch, *loads, *code.lines, "}", ""])
 
 
 def blocks(
@@ -128,22 +129,18 @@ def prepare(program: Program, machine: Machine, fields: dict[str, int]) -> str:
     code = Code(machine.kind)
     open_context(code, fields)
     if program.batch and not machine.single:
-        begin, width = program.held, 1 if machine.rolled else machine.width
-        vectors, rest = divmod(program.uniform - begin, width)
-        team = Team(code) if machine.team else None
+        begin = program.held
+        zero = code.splat(0.0, 1)
 
-        def clear(first: int, count: int, width: int) -> None:
-            def some(i: Counter, _: list[str]) -> list[str]:
-                code.store(code.splat(0.0, width), code.element("%u", code.linear(first, [(width, i)])), width)
-                return []
+        def clear(i: Counter, _: list[str]) -> list[str]:
+            code.store(zero, code.element("%u", code.linear(begin, [(1, i)])), 1)
+            return []
 
-            if count:
-                (code if team is None else team).loop(count, some)
-
-        clear(begin, vectors, width)
-        clear(begin + vectors * width, rest, 1)
-        if team is not None and program.uniform > begin:
-            team.meet()
+        if program.uniform > begin and machine.team:
+            Team(code).loop(program.uniform - begin, clear)
+            Team(code).meet()
+        elif program.uniform > begin:
+            code.loop(program.uniform - begin, clear)
     return function("prepare", code, block=True)
 
 
@@ -173,11 +170,19 @@ def clean(machine: Machine, fields: dict[str, int]) -> str:
     """
     code = Code(machine.kind)
     open_context(code, fields)
-    valid = field(code, fields["valid"], "i64")
-    slots, lanes = code.let("sub i64 %end, %begin"), code.let(f"sub i64 {machine.lanes}, {valid}")
+    write_clean(code, field(code, fields["valid"], "i64"), str(machine.lanes))
+    code.put("ret void")
+    head = "define internal void @clean(ptr noalias %context, i64 %begin, i64 %end) #0 {"
+    return "\n".join([head, "entry:", *code.lines, "}", ""])
+
+
+def write_clean(code: Code, valid: str, all_lanes: str) -> None:
+    """Set the lanes from number `valid` on to 0, in the slots %begin … %end - 1 of %v."""
+    slots, lanes = code.let("sub i64 %end, %begin"), code.let(f"sub i64 {all_lanes}, {valid}")
 
     def per_slot(i: Counter, _: list[str]) -> list[str]:
-        first = code.linear(0, [(1, valid), (machine.lanes, code.let(f"add i64 %begin, {i}"))])
+        slot = code.let(f"add i64 %begin, {i}")
+        first = code.let(f"add i64 {valid}, {code.let(f'mul i64 {slot}, {all_lanes}')}")
 
         def per_lane(lane: Counter, _: list[str]) -> list[str]:
             code.store(code.splat(0.0, 1), code.element("%v", code.linear(0, [(1, first), (1, lane)])), 1)
@@ -187,6 +192,3 @@ def clean(machine: Machine, fields: dict[str, int]) -> str:
         return []
 
     code.loop(slots, per_slot)
-    code.put("ret void")
-    head = "define internal void @clean(ptr noalias %context, i64 %begin, i64 %end) #0 {"
-    return "\n".join([head, "entry:", *code.lines, "}", ""])

@@ -40,19 +40,24 @@ def lower(program: Program, machine: Machine, shapes: Sequence[int], outputs: in
     tables, read, reused = Tables(sparing=machine.portable), readers(program), Readers(program)
     attributes = f'attributes #0 = {{ nounwind "min-legal-vector-width"="{machine.vector_bytes * 8}" }}'
     if machine.rolled and machine.single:
-        code, phases = code_for(machine.kind, strict=machine.strict, rolled=True), dict(program.phases())
+        code, phases = (
+            code_for(machine.kind, strict=machine.strict, rolled=True, lanes=machine.lanes),
+            dict(program.phases()),
+        )
 
         def write(name: str) -> None:
             Emitter(code, machine, tables, name, read, reused, library=code).steps(phases[name])
 
         run = frame.one_block(code, program, machine, shapes, outputs, FIELDS, write)
-        return "\n".join([*sorted(code.declared), run, frame.clean(machine, FIELDS), attributes]), tables.array()
+        return "\n".join([*sorted(code.declared), run, attributes]), tables.array()
     functions: list[str] = []
     declared: set[str] = set()
     short = machine.flat and (flat.adds_up(program) or fits(program))
     phases = dict(program.phases()) if machine.rolled else inlined(program, machine)
     for name, steps in (phases | ({"block": ()} if short else {})).items():
-        code = code_for(machine.kind, strict=machine.strict, portable=machine.portable, rolled=machine.rolled)
+        code = code_for(
+            machine.kind, strict=machine.strict, portable=machine.portable, rolled=machine.rolled, lanes=machine.lanes
+        )
         frame.open_context(code, FIELDS)
         team = Team(code) if machine.team else None
         lanes = machine.lanes if name == "block" else 1
@@ -66,7 +71,8 @@ def lower(program: Program, machine: Machine, shapes: Sequence[int], outputs: in
             emitter.steps(steps)
         functions.append(frame.function(name, code, block=name == "block"))
         declared |= code.declared
-    functions.append(frame.clean(machine, FIELDS))
+    if not machine.rolled:
+        functions.append(frame.clean(machine, FIELDS))
     if machine.flat:
         around = flat.in_registers if short else flat.in_blocks
         functions.append(around(program, machine, len(shapes), declared))

@@ -71,7 +71,7 @@ def _own_code(program: Program, machine: Machine, sizes: Sequence[int], outputs:
 
 def support(code: native.Native, program: Program, machine: Machine) -> int | None:
     """The context's field for the functions that the program's code calls if it is rolled."""
-    if code.improved or not rolls(program, machine) or not _has_products(program):
+    if code.improved or not code.brief or not _has_sums(program):
         return None
     from macrograd.compiler.targets.llvm.support import table  # not before it is needed
 
@@ -91,9 +91,9 @@ def rolls(program: Program, machine: Machine) -> bool:
     return work <= MOST
 
 
-def _has_products(program: Program) -> bool:
-    """Whether a block has sums of products, which may be calls of those functions."""
-    return any(x.kind in ("dot", "reduce") for step in program.block for x, _ in counted(step))
+def _has_sums(program: Program) -> bool:
+    """Whether a block has sums, which may be calls of those functions."""
+    return any(x.kind in ("dot", "reduce", "scatter") for step in program.block for x, _ in counted(step))
 
 
 @lru_cache(maxsize=16)

@@ -5,7 +5,9 @@ instead: they add their terms in the order in which all other code adds them, ma
 that they are fast without being optimised, which would take four times as long. `Context.support` leads to the
 functions' addresses.
 
-    dot(sums, a, step, b, stride, count, vectors)                     `Library.add_products`
+    fill(place, number, vectors)                                      `Library.fill`
+    dot(place, a, step, b, stride, count, vectors)                    `Library.add_products`
+    clean(v, valid, lanes, begin, end)                                `Code.clean`
     outer(out, row, a, step, b, columns, rows, lanes, memory)         `Library.outer_products`
 """
 
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
 _AT_ONCE = 8  # terms in a round of a loop
 _TOGETHER = 2  # vectors with the same terms
 _PARAMETERS = {
-    "dot": "ptr %sums, ptr %a, i64 %step, ptr %b, i64 %stride, i64 %count, i64 %vectors",
+    "fill": "ptr %place, {number} %number, i64 %vectors",
+    "dot": "ptr %place, ptr %a, i64 %step, ptr %b, i64 %stride, i64 %count, i64 %vectors",
     "outer": "ptr %out, i64 %row, ptr %a, i64 %step, ptr %b, i64 %columns, i64 %rows, i64 %lanes, ptr %memory",
+    "clean": "ptr %v, i64 %valid, i64 %lanes, i64 %begin, i64 %end",
 }
 
 
@@ -45,10 +49,10 @@ def compiled(kind: Float, width: int, strict: bool) -> native.Native:
 
         functions: list[str] = []
         declared: set[str] = set()
-        for name, body in (("dot", _dot), ("outer", _outer)):
+        for name, body in (("fill", _fill), ("dot", _dot), ("outer", _outer), ("clean", _clean)):
             code = code_for(kind, strict=strict)
             body(code, width)
-            head = f"define void @{name}({_PARAMETERS[name]}) #0 {{"
+            head = f"define void @{name}({_PARAMETERS[name].replace('{number}', kind.name)}) #0 {{"
             functions.append("\n".join([head, "entry:", *code.lines, "  ret void", "}"]))
             declared |= code.declared
         attributes = f'attributes #0 = {{ nounwind "min-legal-vector-width"="{width * kind.bits}" }}'
@@ -61,13 +65,29 @@ def _times(code: Code, counter: Counter, factor: str) -> str:
     return code.let(f"mul i64 {counter}, {factor}")
 
 
+def _fill(code: Code, width: int) -> None:
+    wide = code.broadcast("%number", width)
+
+    def one(v: Counter, _: list[str]) -> list[str]:
+        code.store(wide, code.element("%place", code.linear(0, [(width, v)])), width)
+        return []
+
+    code.loop("%vectors", one)
+
+
+def _clean(code: Code, width: int) -> None:
+    from macrograd.compiler.targets.llvm.frame import write_clean
+
+    write_clean(code, "%valid", "%lanes")
+
+
 def _dot(code: Code, width: int) -> None:
     kind = code.kind.vector(width)
 
     def several(vectors: int, first: str, v: Counter) -> list[str]:
         """The sums in this many vectors, from vector number first + vectors·v on."""
         offset = code.linear(0, [(width, first if vectors == 1 else 0), (width * vectors, v)])
-        places = [code.element(code.element("%sums", offset), str(k * width)) for k in range(vectors)]
+        places = [code.element(code.element("%place", offset), str(k * width)) for k in range(vectors)]
         begin = code.element("%b", offset)
 
         def some(term: Counter, terms: int, sums: list[str]) -> list[str]:

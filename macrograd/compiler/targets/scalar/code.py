@@ -32,11 +32,12 @@ class Team(Protocol):
 class Library(Protocol):
     """Functions, compiled before, for what runs long."""
 
-    def add_products(
-        self, sums: Sequence[str], width: int, a: str, step: int, b: str, stride: int, count: int
-    ) -> list[str]:
-        """Vectors to which `count` products are added one after the other: of the numbers at a, a + step, … with the
-        vectors in the places of the sums at b, b + stride, …"""
+    def fill(self, place: str, number: str, vectors: int) -> None:
+        """Set these vectors to a number in every element."""
+
+    def add_products(self, place: str, a: str, step: int, b: str, stride: int, count: int, vectors: int) -> None:
+        """Add `count` products to these vectors, one after the other: of the numbers at a, a + step, … with the vectors
+        at b, b + stride, …"""
 
     def outer_products(
         self, out: str, row: int, a: str, step: int, b: str, dims: tuple[int, int], lanes: int, width: int

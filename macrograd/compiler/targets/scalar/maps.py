@@ -9,6 +9,7 @@ from macrograd.compiler.program.program import Instruction
 from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, Member, Operands, SimdVector
 from macrograd.compiler.targets.scalar.code import Counter
 from macrograd.compiler.targets.scalar.fuse import Fusion
+from macrograd.compiler.targets.scalar.library import library_products
 from macrograd.compiler.targets.scalar.rolled import Rolled
 from macrograd.compiler.targets.scalar.sums import Sums, better_turned, turned
 from macrograd.compiler.targets.scalar.tiles import Tiles
@@ -57,6 +58,7 @@ class Maps:
         self.at.axis, self.at.dims, self.at.grouped = "lane", leader.dims, True
         sums = [instruction for instruction in group.instructions if instruction.kind == "reduce"]
         in_turn = bool(sums) and self.machine.rolled and all(len(x.segments) == 1 for x in sums)
+        in_turn = in_turn or (not sums and bool(library_products(self.at, leader)))
         masks = self._masks() if sums and not in_turn else []
         chain = [pair for pair in zip(group.instructions, group.stored, strict=True) if pair[0] not in sums]
         rest = chain[1:] if leader.kind == "dot" else chain
@@ -68,7 +70,7 @@ class Maps:
             self.at.given, self.at.cache, self.at.stored = {}, {}, group.stored[0] or in_turn
             if leader.kind == "dot":
                 self.sums.dot(leader, members, vectors)
-            if in_turn:
+            if in_turn and vectors[0].valid == vectors[0].width:
                 self._in_turn(rest, sums, members[0], len(vectors))
                 return
             for member in members:
@@ -102,8 +104,8 @@ class Maps:
             for (instruction, member), total in zip(places, totals, strict=True):
                 found = total
                 for segment in instruction.segments:
-                    found = self._added(found, self.sums.pair(segment, member, 0, vector), mask, width)
-                added.append(found)
+                    found = self.sums.accumulate(found, *self.sums.pair(segment, member, 0, vector), width)
+                added.append(code.select(mask, found, total, width))
             return added
 
         places = [(instruction, member) for instruction in sums for member in members]
@@ -128,13 +130,13 @@ class Maps:
     ) -> None:
         """A member of all but the leader, whose result is in memory, in a loop over so many vectors of lanes."""
         code, width = self.code, self.machine.width
-        valid = code.valid()
+        valid = code.valid() if sums else ""
 
         def one(i: Counter, totals: list[str]) -> list[str]:
             vector = SimdVector(AffineCounter(width, i, 0), width, width)
             self.at.given, self.at.cache = {}, {}
             self._chain(rest, member, vector)
-            mask = code.first_lanes(code.linear(0, [(1, valid), (-width, i)]), width)
+            mask = code.first_lanes(code.linear(0, [(1, valid), (-width, i)]), width) if sums else ""
             added = []
             for instruction, total in zip(sums, totals, strict=True):
                 pair = self.sums.pair(instruction.segments[0], member, 0, vector)
@@ -161,13 +163,5 @@ class Maps:
             for vector, mask in zip(vectors, masks, strict=True):
                 for k, member in enumerate(members):
                     pair = self.sums.pair(segment, member, 0, vector)
-                    sums[k] = self._added(sums[k], pair, mask, width)
+                    sums[k] = code.select(mask, self.sums.accumulate(sums[k], *pair, width), sums[k], width)
         self.sums.finish(instruction, members, sums, width, number)
-
-    def _added(self, total: str, pair: tuple[str | float, str], mask: str, width: int) -> str:
-        """A sum with one more product where the mask has a sample."""
-        (left, right), code = pair, self.code
-        if isinstance(left, float) and not self.machine.masks:
-            # One operation instead of three. A sum that began with +0 is never −0, and so adding 0 leaves it as it is.
-            return self.sums.accumulate(total, left, code.select(mask, right, code.splat(0.0, width), width), width)
-        return code.select(mask, self.sums.accumulate(total, left, right, width), total, width)

@@ -14,6 +14,7 @@ from itertools import groupby
 from macrograd.compiler.program.program import Instruction
 from macrograd.compiler.targets.scalar.access import AffineCounter, Member, Part, SimdVector
 from macrograd.compiler.targets.scalar.code import Counter
+from macrograd.compiler.targets.scalar.library import library_products
 from macrograd.compiler.targets.scalar.sums import rows, width_of
 from macrograd.compiler.targets.scalar.tiles import COLUMNS, Body, Plan, Tiles, tile_of
 
@@ -34,7 +35,9 @@ class Rolled(Tiles):
     ) -> None:
         plan = self.plan(instruction, length, scalar)
         some = plan.together if sums else 1
-        if instruction.kind == "dot":  # the loop over its terms is worth it
+        if library_products(self.at, instruction):
+            some = plan.vectors
+        elif instruction.kind == "dot":  # the loop over its terms is worth it
             some = _divisor(plan.vectors, plan.together)
 
         def lanes(member: Member) -> None:

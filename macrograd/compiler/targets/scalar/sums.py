@@ -12,10 +12,9 @@ from macrograd.compiler.targets.scalar.access import AffineCounter, Cache, Membe
 from macrograd.compiler.targets.scalar.axes import FEW
 from macrograd.compiler.targets.scalar.code import Code, Counter, Scalable
 from macrograd.compiler.targets.scalar.inside import Computed
+from macrograd.compiler.targets.scalar.library import by_library, library_products
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.values import Values
-
-_SEVERAL = 3  # products, to call a function for them
 
 
 class Sums(Values):
@@ -24,6 +23,9 @@ class Sums(Values):
     def dot(self, instruction: Instruction, members: list[Member], vectors: list[SimdVector]) -> None:
         """Sums of products, one accumulator for each member and vector of the tile."""
         code, width = self.code, vectors[0].width
+        if (found := library_products(self.at, instruction)) and all(vector.valid == width for vector in vectors):
+            by_library(self, instruction, found, members[0], vectors)
+            return
         kind = code.kind.vector(width)
         tile = [(member, vector) for member in members for vector in vectors]
         sums: list[str] = []
@@ -53,40 +55,12 @@ class Sums(Values):
             if width == 1 and count >= 2 * FEW and not self.machine.strict and self._few(tile):
                 sums = self._interleaved(segment, tile, sums, first)
                 self.at.cache = before
-            elif count >= _SEVERAL and (operands := self._by_library(segment, instruction)):
-                sums = self._added_by_library(segment, *operands, tile, sums, first)
-                self.at.cache = before
             elif count > 0:
                 few = 4 if self._known(segment.left) and self._known(segment.right) else FEW
                 sums = code.loop(count, partial(self._shifted, step, first), [(kind, s) for s in sums], unroll=few)
         self.at.cache = {}
         for value, (member, vector) in zip(sums, tile, strict=True):
             self.at.result(value, instruction, member, vector)
-
-    def _by_library(self, segment: Segment, instruction: Instruction) -> tuple[Index, Index] | None:
-        """The uniform and the varying operand, if the library knows such products."""
-        if self.at.library is None or self.at.axis != "lane":
-            return None
-        found = {x.space: x for x in (segment.left, segment.right) if isinstance(x, Index) and x.affine}
-        if len(found) < 2 or any(isinstance(x, Computed) for x in found.values()):
-            return None
-        return found["u"], found["v"]
-
-    def _added_by_library(
-        self,
-        segment: Segment,
-        numbers: Index,
-        vectors: Index,
-        tile: list[tuple[Member, SimdVector]],
-        sums: list[str],
-        first: int,
-    ) -> list[str]:
-        (member, vector), width, library = tile[0], tile[0][1].width, self.at.library
-        assert library is not None
-        a = self.at.address(numbers, member, first, segment.count, None)
-        b = self.at.address(vectors, member, first, segment.count, vector.start)
-        stride = vectors.term * self.machine.lanes
-        return library.add_products(sums, width, a, numbers.term, b, stride, segment.count - first)
 
     def _shifted(
         self, step: Callable[[Counter, list[str]], list[str]], first: int, t: Counter, values: list[str]
