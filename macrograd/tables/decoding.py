@@ -19,8 +19,13 @@ MOST_COLUMNS = 10_000
 # For text from a compressed file: a few kilobytes can expand to any number of gigabytes.
 MOST_BYTES = 4 << 30
 PIECE = 1 << 20
+SAMPLE = 20_480  # lines that DuckDB's sniffer examines, its own default
+# It takes gigabytes for wide lines of many widths.
+WIDE, MOST_WIDTHS = 1000, 32
+LONGEST_LINE = 2 << 20  # of DuckDB
 # Of memory that a cell takes: a string, and its place in a column. Smaller files than that are not counted.
 CELL_BYTES, COUNTED = 64, 256 << 20
+_QUOTED = re.compile(r'"[^"]*"')
 _END = "\x1a"  # DOS writes it behind the last line
 
 
@@ -47,7 +52,7 @@ def copied(source: Path, plain: Path) -> str:
 
 def _decode(head: bytes, file: IO[bytes], encoding: str, plain: Path) -> None:
     decoder = codecs.getincrementaldecoder(encoding)()
-    size = 0
+    size, reversed_ends = 0, False
     with open(plain, "w", encoding="utf-8", newline="") as out:
         piece = head or file.read(PIECE)
         held = ""
@@ -55,12 +60,20 @@ def _decode(head: bytes, file: IO[bytes], encoding: str, plain: Path) -> None:
             size += len(piece)
             if size > MOST_BYTES:
                 raise ValueError(f"the text is larger than {MOST_BYTES >> 30} GiB: cut the table into smaller ones")
-            text = held + decoder.decode(piece)
+            text = decoder.decode(piece)
+            reversed_ends = reversed_ends if size > len(piece) else _reversed_ends(text)
+            text = held + (text.replace("\r", "") if reversed_ends else text)
             kept = text.rstrip(_END)
             held = text[len(kept) :]
             out.write(kept)
             piece = file.read(PIECE)
         out.write((held + decoder.decode(b"", final=True)).rstrip(_END))
+
+
+def _reversed_ends(text: str) -> bool:
+    """Whether all lines end with a line feed and then a carriage return, which no reader takes for one end."""
+    ends = text.count("\n\r")
+    return ends > 0 and ends == text.count("\r") == text.count("\n") - text.endswith("\n")
 
 
 def _encoding(head: bytes) -> str | None:
@@ -138,9 +151,56 @@ def check_text(path: Path, plain: Path) -> None:
             f"{path.name} is not a table in text: {control} of its first characters are control characters"
         )
     lines = re.split(r"\r\n|\n|\r", head)
-    widest = max(max(line.count(mark) for mark in ",;\t|") for line in lines[:10]) + 1
+    widest = max(map(_width, lines[:10]))
     if widest > MOST_COLUMNS:
         raise ValueError(
             f"{path.name} has {widest:,} columns{'' if len(lines) > 1 else ' or more'}, and {MOST_COLUMNS:,} are the "
             "most that can be read: copy those that matter into a smaller table"
         )
+    widths: set[int] = set()
+    for number, line in _long_lines(plain):
+        if len(line) > LONGEST_LINE:
+            raise ValueError(f"{path.name} has a line of more than 2 MB: that is not a table in text")
+        if (width := _width(_QUOTED.sub("", line))) > MOST_COLUMNS:
+            raise ValueError(
+                f"{path.name}, line {number:,} has {width:,} cells, and {MOST_COLUMNS:,} are the most that can be "
+                "read: correct the line"
+            )
+        widths.add(width)
+        if len(widths) > MOST_WIDTHS and max(widths) > WIDE:
+            raise ValueError(
+                f"{path.name} has lines of {min(widths):,} to {max(widths):,} cells up to line {number:,}: that is not "
+                "a table in text"
+            )
+
+
+def _width(line: str) -> int:
+    return max(line.count(mark) for mark in ",;\t|") + 1
+
+
+def _long_lines(plain: Path) -> Iterator[tuple[int, str]]:
+    """(number, text) of lines with more bytes than a table may have columns, up to the first one that is too long; and
+    of the first few thousand that are shorter, and have a thousand."""
+    with open(plain, "rb") as file:
+        number, seen, held = 1, 0, b""
+        while piece := file.read(PIECE):
+            piece, at = held + piece, 0
+            found = np.frombuffer(piece, dtype=np.uint8)
+            ends = np.flatnonzero((found == ord("\n")) | (found == ord("\r")))
+            starts = np.concatenate([[0], ends + 1])
+            lengths = np.diff(starts)
+            wanted = np.flatnonzero(lengths > (WIDE if seen < SAMPLE else MOST_COLUMNS)).tolist()
+            seen += len(wanted)
+            for k in wanted:
+                number, at = number + _ends(piece[at : starts[k]]), int(starts[k])
+                yield number, piece[at : ends[k]].decode("utf-8", "replace")
+            last = int(starts[-1])
+            number, held = number + _ends(piece[at:last]), piece[last:]
+            if len(held) > 4 * LONGEST_LINE:  # the bytes of a character
+                break
+        if len(held) > MOST_COLUMNS:
+            yield number, held.decode("utf-8", "replace")
+
+
+def _ends(piece: bytes) -> int:
+    return piece.count(b"\n") or piece.count(b"\r")

@@ -22,10 +22,8 @@ import numpy as np
 from macrograd._dataclass import dataclass
 from macrograd._extras import installing
 from macrograd.tables import cells
-from macrograd.tables.decoding import PIECE, check_memory, check_text, copied
+from macrograd.tables.decoding import PIECE, SAMPLE, check_memory, check_text, copied
 from macrograd.tables.table import Array, Table
-
-_SAMPLE = 20_480  # lines that the sniffer examines, its own default
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": " "}
 _YEAR = re.compile(r"(1[5-9]|20|21)\d\d")
@@ -95,7 +93,7 @@ def connected(duckdb: Any) -> Iterator[Any]:
 
 
 def _sniff(connection: Any, duckdb: Any, path: Path, plain: Path, delimiter: str | None) -> Dialect:
-    options = f", sample_size={_SAMPLE}" + (", delim=?" if delimiter is not None else "")
+    options = f", sample_size={SAMPLE}" + (", delim=?" if delimiter is not None else "")
     arguments = [str(plain)] + ([delimiter] if delimiter is not None else [])
     try:
         row = connection.execute(
@@ -104,7 +102,7 @@ def _sniff(connection: Any, duckdb: Any, path: Path, plain: Path, delimiter: str
     except duckdb.Error as error:
         row = None
         reason = str(error)
-        if "line size" in reason.lower():
+        if "line size of" in reason.lower():  # in quotes: its advice speaks of the size always
             raise ValueError(f"{path.name} has a line of more than 2 MB: that is not a table in text") from None
     if row is not None and (row[4] > 1 or delimiter is not None):
         quote = row[1] if row[1] not in ("(empty)", "\0") else '"'
@@ -130,7 +128,7 @@ def _most_frequent(plain: Path) -> Dialect | None:
     """With the mark that cuts nine of ten lines into one number of cells, the first of them the first of the table."""
     for mark in ",;\t|":
         with open(plain, encoding="utf-8", newline="") as file:
-            reader = csv.reader(itertools.islice(file, _SAMPLE), delimiter=mark)
+            reader = csv.reader(itertools.islice(file, SAMPLE), delimiter=mark)
             widths: list[tuple[int, int]] = []
             with contextlib.suppress(csv.Error):  # of a cell that is too long: the lines above tell
                 before = 0
@@ -166,7 +164,7 @@ def _spaced(connection: Any, duckdb: Any, plain: Path) -> Dialect | None:
     """Text with cells separated by single spaces, which the sniffer does not try on its own."""
     try:
         row = connection.execute(
-            f"SELECT Quote, SkipRows, len(Columns) FROM sniff_csv(?, sample_size={_SAMPLE}, delim=' ', quote='\"')",
+            f"SELECT Quote, SkipRows, len(Columns) FROM sniff_csv(?, sample_size={SAMPLE}, delim=' ', quote='\"')",
             [str(plain)],
         ).fetchone()
     except duckdb.Error:
@@ -238,7 +236,7 @@ def _wrong(path: Path, dialect: Dialect, message: str) -> str:
         )
     if "quote" in message.lower():
         return f"{place} has a quote ({dialect.quote}) that is not closed, or text after it: correct the line"
-    if "line size" in message.lower():
+    if "line size of" in message.lower():
         return f"{place} is longer than 2 MB: that is not a table in text"
     return f"{path.name} cannot be read as a table: {' '.join(message.split())[:200]}"
 

@@ -79,6 +79,8 @@ FORMS: dict[str, str | bytes] = {
     "a short line of totals": lines() + "Total,5043.75\n",
     "old Mac line ends": lines().replace("\n", "\r"),
     "Windows line ends": lines().replace("\n", "\r\n"),
+    "Windows line ends the wrong way round": lines().replace("\n", "\n\r"),
+    "blank Windows lines": lines().replace("\n", "\r\n\r\n"),
     "Fortran's exponents": lines(number=fortran),
     "minus signs": lines(number=lambda x: str(x).replace("-", "−")),
     "currency": lines(number=lambda x: f"{'-' if x < 0 else ''}${abs(x)}"),  # type: ignore[operator]
@@ -193,6 +195,22 @@ def test_numbers_come_back_bit_for_bit(write: Write) -> None:
             "t.csv has 100,000 columns, and 10,000 are the most that can be read: copy those that matter into "
             "a smaller table",
         ),
+        (
+            "a,b\n" + "1,2\n" * 30 + "1," * 50_000 + "2\n3,4\n",
+            "t.csv, line 32 has 50,001 cells, and 10,000 are the most that can be read: correct the line",
+        ),
+        (
+            "a,b\r\n" + "1,2\r\n" * 300_000 + "1;" * 20_000 + "2",
+            "t.csv, line 300,002 has 20,001 cells, and 10,000 are the most that can be read: correct the line",
+        ),
+        (
+            "\n".join("1," * k + "1" for k in range(980, 1200)),
+            "t.csv has lines of 981 to 1,013 cells up to line 33: that is not a table in text",
+        ),
+        (
+            'a,b\n1,"' + ("2" * 99 + "\n") * 22_000 + '"\n3,4\n',
+            "t.csv has a line of more than 2 MB: that is not a table in text",
+        ),
         (gzip.compress(b"a,b\n1,2\n")[:-9], "t.csv is damaged: "),
         (b"PK\x03\x04" + b"junk" * 100, "t.csv is damaged: "),
     ],
@@ -207,6 +225,10 @@ def test_numbers_come_back_bit_for_bit(write: Write) -> None:
         "zeros",
         "a long line",
         "100,000 columns",
+        "one wide line",
+        "a wide last line",
+        "lines of many widths",
+        "a long cell",
         "half a gzip",
         "no zip",
     ],
