@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import zipfile
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from macrograd._extras import installing
 from macrograd.tables import table as tables
 from macrograd.tables import text
-from macrograd.tables.decoding import MOST_COLUMNS
+from macrograd.tables.decoding import MOST_COLUMNS, PIECE
 from macrograd.tables.table import Table, listed
 
 
@@ -88,6 +89,11 @@ def excel(path: Path, sheet: str | None = None) -> Table:
         if isinstance(error, OSError) and not path.exists():
             raise
         raise ValueError(f"{path.name} cannot be read: {_short(error)}") from None
+    if path.suffix.lower() in (".xlsx", ".xlsm") and (count := _without_result(path)):
+        notes.append(
+            f"{count:,} formula{'s' * (count > 1)} without a result in the workbook, empty here: open it in a "
+            "spreadsheet program and save it, or write text that begins with = as text"
+        )
     rows = [row for row in rows if any(cell != "" for cell in row)]
     # A title above the table: lines with a single cell, if the table has more.
     while (len(rows) > 2 and _filled(rows[0]) <= 1 < _filled(rows[1])) or (
@@ -106,6 +112,27 @@ def excel(path: Path, sheet: str | None = None) -> Table:
         notes.append(f"the last line left out, a line of totals ({total})")
     found = {names[i]: tables.of_values(columns[i]) for i in kept}
     return Table(found, path.name, (*notes, *renamed))
+
+
+# As libraries write formulas, and whatever else begins with =; a spreadsheet program puts the result into <v>.
+_WITHOUT_RESULT = re.compile(rb"</f>\s*(?:<v\s*/>|<v>\s*</v>|</c>)|<f\b[^>]*/>\s*(?:<v\s*/>|<v>\s*</v>|</c>)")
+
+
+def _without_result(path: Path) -> int:
+    """How many cells of a workbook have a formula and no result."""
+    count = 0
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if re.fullmatch(r"xl/worksheets/[^/]+\.xml", name):
+                with archive.open(name) as sheet:
+                    held = b""
+                    while piece := sheet.read(PIECE):
+                        held += piece
+                        cell = max(held.rfind(b"<c "), 0)  # which may end in the next piece
+                        count += len(_WITHOUT_RESULT.findall(held, 0, cell))
+                        held = held[cell:]
+                    count += len(_WITHOUT_RESULT.findall(held))
+    return count
 
 
 def _filled(row: Sequence[Any]) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,26 @@ def test_workbooks_with_sheets_and_a_title(tmp_path: Path) -> None:
     assert list(tables.read(tmp_path / "t.xlsx", query="Lab")) == ["c"]
     with pytest.raises(ValueError, match=r"t.xlsx has no sheet 'lab', it has 'Sheet', 'Lab'"):
         tables.read(tmp_path / "t.xlsx", query="lab")
+
+
+def test_formulas_without_a_result_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `=` at the beginning of a label becomes one where pandas writes the workbook."""
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    for row in [["a", "kind"], [1, "=high"], [2, "-low"], [3, "=high"], [4, "=1+1"]]:
+        book.active.append(row)
+    book.save(tmp_path / "t.xlsx")
+    for piece in (sources.PIECE, 7):
+        monkeypatch.setattr(sources, "PIECE", piece)
+        table = tables.read(tmp_path / "t.xlsx")
+        assert table.columns["kind"].tolist() == [None, "-low", None, None]
+        assert table.notes[0].startswith("3 formulas without a result in the workbook, empty here: open it in a spread")
+
+    with zipfile.ZipFile(tmp_path / "t.xlsx") as old, zipfile.ZipFile(tmp_path / "saved.xlsx", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, re.sub(rb"<v ?/>|<v></v>", b"<v>2</v>", old.read(name)))
+    assert tables.read(tmp_path / "saved.xlsx").notes == ()
 
 
 def test_sqlite(tmp_path: Path) -> None:
