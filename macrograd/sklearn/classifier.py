@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
+from sklearn.utils import assert_all_finite
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, column_or_1d
@@ -160,9 +161,11 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
 
     def _checked(self, X: Any, y: Any, *, fitting: bool) -> tuple[Array, Array]:
         numbers, y = self._samples(X, y, fitting=fitting)
-        shape: tuple[int, ...] = y.shape if hasattr(y, "shape") else np.asarray(y).shape
-        several = len(shape) == 2 and shape[1] > 1 and type_of_target(y).startswith("multi")
-        labels = _several(y) if several else column_or_1d(y, warn=True)
+        plain = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
+        if plain.dtype.kind == "f":  # of which scikit-learn makes integers, to see whether they are some: NumPy warns
+            assert_all_finite(plain, input_name="y")
+        several = plain.ndim == 2 and plain.shape[1] > 1 and type_of_target(y).startswith("multi")
+        labels = _several(plain) if several else column_or_1d(y, warn=True)
         if len(labels) != len(numbers):
             raise ValueError(f"X has {len(numbers)} samples and y {len(labels)} labels: there must be one for each")
         check_classification_targets(labels)
@@ -281,9 +284,8 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
             return np.asarray(np.log(self.predict_proba(X)))
 
 
-def _several(y: Any) -> Array:
+def _several(found: Array) -> Array:
     """Several columns of labels, as integers 0 and 1. Raises ValueError for others."""
-    found = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
     if found.dtype.kind not in "biuf" or not np.isin(found, (0, 1)).all():
         raise ValueError(
             f"y has {found.shape[1]} columns, which must hold 0 and 1, one column for each label; for columns with "

@@ -57,6 +57,15 @@ def test_all_checks_of_scikit_learn_pass_and_none_is_expected_to_fail(estimator:
     assert {"check_dataframe_column_names_consistency", "check_sample_weights_pandas_series"} & set(others)
 
 
+@pytest.mark.parametrize("missing", [np.nan, np.inf])
+def test_a_label_that_is_no_number_is_refused_without_a_warning_of_numpy(missing: float) -> None:
+    y = np.where(np.arange(len(Y)) == 3, missing, Y)
+    for make in (classifier, regressor):
+        for labels in (y, y.tolist(), np.stack([y, y], axis=1), pd.DataFrame({"a": y, "b": y})):
+            with pytest.raises(ValueError, match=r"(?i)y contains (NaN|infinity)"):  # a warning is an error here
+                make().fit(X, labels)
+
+
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 
