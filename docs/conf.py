@@ -59,9 +59,15 @@ def as_shell(app: Any, doctree: nodes.document) -> None:
             block["language"] = "bash"
 
 
+def of_the_site(app: Any, page: str, source: list[str]) -> None:
+    """Pages name the notebook by its place in the repository, where they are read, too."""
+    source[0] = source[0].replace("../examples/first_walk.ipynb", "notebooks/first_walk.ipynb")
+
+
 def setup(app: Any) -> None:
     notebooks = HERE / "notebooks"
     notebooks.mkdir(exist_ok=True)
     shutil.copyfile(HERE.parent / "examples" / "first_walk.ipynb", notebooks / "first_walk.ipynb")
+    app.connect("source-read", of_the_site)
     app.connect("autodoc-process-docstring", docstrings.as_rst)
     app.connect("doctree-read", as_shell)

@@ -15,7 +15,9 @@ def is_number(x: Any) -> bool:
 
 
 def _is_scalar_array(x: Any) -> bool:
-    return getattr(x, "shape", None) == () and getattr(getattr(x, "dtype", None), "kind", "") in "biuf"
+    if getattr(x, "shape", None) != () or getattr(getattr(x, "dtype", None), "kind", "") not in "biuf":
+        return False
+    return not getattr(x, "mask", False)  # NumPy's `masked` is no number, and float() makes NaN of it
 
 
 def real(where: str, number: Any) -> float:
@@ -31,9 +33,16 @@ def real(where: str, number: Any) -> float:
 
 def check_unmasked(name: str, x: Any) -> None:
     """Raise ValueError for a masked array of NumPy with elements that are masked: they are missing, and what is stored
-    in their places, which `np.asarray` would take, is no number of the caller's."""
+    in their places, which `np.asarray` would take, is no number of the caller's. A list may have such rows."""
     masked = sys.modules.get("numpy.ma")  # loading it takes long, and without it there are none
-    if masked is None or not isinstance(x, masked.MaskedArray) or x.dtype.names or not masked.is_masked(x):
+    if masked is None:
+        return
+    if x.__class__ is list or x.__class__ is tuple:
+        if x and hasattr(x[0], "dtype") and x[0].shape:  # rows of arrays: among numbers, masked ones become NaN
+            for row, each in enumerate(x):
+                check_unmasked(f"{name}[{row}]", each)
+        return
+    if not isinstance(x, masked.MaskedArray) or x.dtype.names or not masked.is_masked(x):
         return
     place = [int(axis[0]) for axis in masked.getmaskarray(x).nonzero()]
     raise ValueError(

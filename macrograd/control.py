@@ -64,7 +64,7 @@ def loop(
     if not callable(body):
         raise TypeError(f"loop(count, body, state) takes a function body(i, state), got {body!r}")
     memory, collect = _memory(memory), flag("loop", "collect", collect)
-    most = None if most is None else _most("loop", most)
+    most = None if most is None else limit("loop", most)
     program = value.recording()
     counting = program if most is not None and value.is_open(count) else None
     if counting is not None and collect:
@@ -100,7 +100,7 @@ def _eager_loop(rounds: int, body: Callable[[Any, Any], Any], state: Any, collec
         if collect:
             found, extra = pair(body, found)
             if kept is None:
-                kept, row = nest_of(extra)
+                kept, row = first_kept(body, extra)
                 columns = [[] for _ in row]
             for column, x in zip(columns, same_nesting(body, "what is kept", kept, extra), strict=True):
                 column.append(x)
@@ -129,7 +129,7 @@ def while_loop(condition: Callable[[Any], Any], body: Callable[[Any], Any], stat
     for name, function in (("condition", condition), ("body", body)):
         if not callable(function):
             raise TypeError(f"while_loop(condition, body, state, most=…) takes functions, got {name}={function!r}")
-    most = _most("while_loop", most)
+    most = limit("while_loop", most)
     reached = (
         f"the while_loop of {place_of(body)} did {most} rounds, and its condition still holds: give a larger most=, or "
         "look at whether the state can reach what ends the loop"
@@ -326,8 +326,8 @@ def _check_memory(memory: int, body: Callable[..., Any], numbers: int) -> None:
         )
 
 
-def _most(name: str, most: Any) -> int:
-    """`most` as an int, checked."""
+def limit(name: str, most: Any) -> int:
+    """`most=` of a function as an int, checked."""
     wrong = f"{name}(most=…) takes a positive Python integer, got {most!r}"
     if isinstance(most, (bool, Value)) or not hasattr(most, "__index__"):
         raise TypeError(wrong)
@@ -338,10 +338,20 @@ def _most(name: str, most: Any) -> int:
 
 def first_state(body: Callable[..., Any], state: Any) -> tuple[Nest, list[Any]]:
     """The nesting of the first state of a loop, and its scalars."""
+    return nest_in(f"what goes into or comes out of {place_of(body)}", state)
+
+
+def first_kept(body: Callable[..., Any], kept: Any) -> tuple[Nest, list[Any]]:
+    """The nesting of what a loop keeps of its first round, and its scalars."""
+    return nest_in(f"what {place_of(body)} keeps of a round", kept)
+
+
+def nest_in(what: str, given: Any) -> tuple[Nest, list[Any]]:
+    """The nesting of what is given, and its scalars. Raises TypeError that says what was given."""
     try:
-        return nest_of(state)
+        return nest_of(given)
     except TypeError as error:
-        raise TypeError(f"what goes into or comes out of {place_of(body)}: {error}") from None
+        raise TypeError(f"{what}: {error}") from None
 
 
 def pair(body: Callable[..., Any], found: Any) -> tuple[Any, Any]:
@@ -410,7 +420,10 @@ def _count(count: Any, body: Callable[..., Any]) -> int:
             "a Python integer, such as len(xs) or int(mg.static(n)), shapes the program; for a count of each call give "
             "the largest one there may be, as in mg.loop(n, body, state, most=100)",
         )
-    number = ops.as_float("loop", count._data if isinstance(count, Value) else count)
+    try:
+        number = ops.as_float("loop", count._data if isinstance(count, Value) else count)
+    except TypeError:
+        number = float("nan")
     if isinstance(count, bool) or not number.is_integer():
         raise TypeError(f"loop() needs an integer count, got {count!r}, for {place_of(body)}: pass int(n)")
     if number < 0:

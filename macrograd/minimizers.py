@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd._extras import installing
+from macrograd._numbers import check_unmasked
 from macrograd.compiler import compile as compiled
 from macrograd.compiler.compiled import Compiled
 from macrograd.gradients import hessian, hvp, jacobian, value_and_grad
@@ -280,6 +281,7 @@ def _check_bounds(bounds: Any, size: int) -> None:
 
 def _start(x0: Any, name: str = "minimize") -> NDArray[np.float64]:
     """A checked copy of x0 as a float64 array."""
+    check_unmasked(f"{name}(): x0", x0)
     try:
         array = np.asarray(x0)
     except ValueError:

@@ -389,6 +389,7 @@ maximum = Op(
     llvm="maximum",
     c="({0} > {1} || {0} != {0} ? {0} : {0} == 0 && {1} == 0 ? {0} + {1} : {1})",  # fmax would drop a NaN
     onnx=in_onnx.maximum,
+    unordered=True,
     chooses=True,
     tame=True,
     about="The larger of two numbers; NaN if one is a NaN. In a tie each gets half of the gradient.",
@@ -403,6 +404,7 @@ minimum = Op(
     llvm="minimum",
     c="({0} < {1} || {0} != {0} ? {0} : {0} == 0 && {1} == 0 ? -(-{0} - {1}) : {1})",
     onnx=in_onnx.minimum,
+    unordered=True,
     chooses=True,
     tame=True,
     about="The smaller of two numbers; NaN if one is a NaN. In a tie each gets half of the gradient.",

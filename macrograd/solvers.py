@@ -8,11 +8,11 @@ from typing import Any
 
 from macrograd import linalg, ops
 from macrograd._flags import flag
-from macrograd.control import check_call, place_of, rounds_while
+from macrograd.control import check_call, limit, nest_in, place_of, rounds_while
 from macrograd.gradients import jacobian
 from macrograd.interpreter import Interpreter
 from macrograd.nesting import Nest, nest_of
-from macrograd.value import Value, epsilon, recording
+from macrograd.value import Value, constant, epsilon, recording
 from macrograd.vector import vector
 
 _ROUNDINGS = 4096  # the smallest tolerance, in units of the last place: that of the default one in float64
@@ -33,12 +33,14 @@ def implicit(residual: Callable[[Any], Any], guess: Any, *, tolerance: float = 1
     solution is held constant, and followed by two steps of Newton's method that are differentiated, each of which
     doubles the order to which derivatives are right.
 
-    Raises RuntimeError if `most` steps do not converge, ValueError for a singular Jacobian (in a compiled function
-    RuntimeError) and for a residual of another length, and TypeError for a guess or a residual that is not numeric.
+    Raises RuntimeError if `most` steps do not converge; ValueError for a singular Jacobian (in a compiled function
+    RuntimeError), a residual of another length, and a tolerance or `most` that is not above 0; TypeError for a guess or
+    a residual that is not numeric.
     Source: Griewank & Walther, *Evaluating Derivatives*, 2nd ed., 2008, ch. 15.
     """
     if not callable(residual):
         raise TypeError(f"implicit(residual, guess) takes a function residual(x), got {residual!r}")
+    most, tolerance = limit("implicit", most), _tolerance(tolerance)
     try:
         return _implicit(residual, guess, tolerance, most)
     except TypeError:
@@ -47,9 +49,9 @@ def implicit(residual: Callable[[Any], Any], guess: Any, *, tolerance: float = 1
 
 
 def _implicit(residual: Callable[[Any], Any], guess: Any, tolerance: float, most: int) -> Any:
-    nest, first = nest_of(guess)
+    nest, first = nest_in(f"the guess of implicit() for {place_of(residual)}", guess)
     if not first:
-        raise ValueError("implicit(): the guess holds no numbers")
+        raise ValueError(f"implicit(): the guess for {place_of(residual)} holds no numbers: give one for each unknown")
     if (numbers := epsilon()) > Interpreter.epsilon:
         tolerance = max(tolerance, _ROUNDINGS * numbers)
 
@@ -81,6 +83,16 @@ def _implicit(residual: Callable[[Any], Any], guess: Any, tolerance: float, most
     return nest.built(x)
 
 
+def _tolerance(tolerance: Any) -> float:
+    """`tolerance`, checked."""
+    wrong = f"implicit(tolerance=…) takes a number above 0, got {tolerance!r}"
+    if isinstance(tolerance, (bool, Value)) or not hasattr(tolerance, "__float__"):
+        raise TypeError(wrong)
+    if not (number := float(tolerance)) > 0.0:
+        raise ValueError(wrong)
+    return number
+
+
 def _held(x: Any) -> Any:
     """A number without a derivative."""
     if recording() is not None:
@@ -92,7 +104,7 @@ def _newton(residual: Callable[[Any], Any], nest: Nest, x: list[Any]) -> list[An
     """One step of Newton's method."""
 
     def flat(x: Any) -> Any:
-        _, found = nest_of(residual(nest.built(list(x))))
+        _, found = nest_in(f"what {place_of(residual)} returned to implicit()", residual(nest.built(list(x))))
         if len(found) != len(x):
             raise ValueError(
                 f"implicit(): {place_of(residual)} returned {len(found)} numbers for {len(x)} unknowns: it needs as "
@@ -136,7 +148,7 @@ def custom(fn: Callable[..., Any], derivative: Callable[..., Any], *, check: boo
     def function(*args: Any) -> Any:
         nest, x = nest_of(args)
         fixed = [_held(value) for value in x]
-        value = _held(fn(*nest.built(fixed)))
+        value = _one_number(fn, fn(*nest.built(fixed)))
         if not any(isinstance(a, Value) for a in x):
             if check:
                 _check(fn, derivative, nest, x)
@@ -153,6 +165,13 @@ def custom(fn: Callable[..., Any], derivative: Callable[..., Any], *, check: boo
     function.__name__ = getattr(fn, "__name__", "custom")
     function.__doc__ = fn.__doc__
     return function
+
+
+def _one_number(fn: Callable[..., Any], found: Any) -> Any:
+    """What the function of `custom` returned, without a derivative."""
+    if constant(found) is None:
+        raise TypeError(f"custom(): {place_of(fn)} must return one number, and returned {found!r}")
+    return _held(found)
 
 
 def _slopes(derivative: Callable[..., Any], nest: Nest, x: list[Any]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import namedtuple
 from typing import Any
 
@@ -68,7 +69,9 @@ def test_bad_input_is_named(compiled: bool) -> None:
     refused(-1, same, one, ValueError, r"count of 0 or more, got -1, for same\(\) at .*test_control.py:\d+: pass")
     refused(2.5, same, one, TypeError, "integer count, got 2.5")
     refused(True, same, one, TypeError, "integer count, got True")
-    refused("3", same, one, TypeError, "'3'")
+    for count in ("3", None, [3]):
+        named = re.escape(f"loop() needs an integer count, got {count!r}, for same() at ")
+        refused(count, same, one, TypeError, named + r".*test_control.py:\d+: pass int\(n\)")
     refused(3, 3.0, one, TypeError, r"body\(i, state\), got 3.0")
     refused(3, same, lambda x: {"a": "text"}, TypeError, r"same\(\) at .*test_control.py:\d+: .*got 'text'")
     refused(
@@ -77,7 +80,8 @@ def test_bad_input_is_named(compiled: bool) -> None:
     refused(3, lambda i, s: [*s, s[0]], two, ValueError, "list of 2, .* returned a list of 3")
     refused(3, lambda i, s: None, one, ValueError, "it was a number, .* returned None")
     refused(3, same, one, TypeError, r"not a pair: return \(state, what to keep", collect=True)
-    refused(3, lambda i, s: (s, None), one, TypeError, "got None", collect=True)
+    kept = r"what <lambda>\(\) at .*test_control.py:\d+ keeps of a round: got None"
+    refused(3, lambda i, s: (s, None), one, TypeError, kept, collect=True)
     refused(200, lambda i, s: s + mg.take([1.0, 2.0], i), one, IndexError, r"take\(\) index \d+ is outside 0 … 1")
 
 

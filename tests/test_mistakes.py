@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -195,6 +196,41 @@ def test_a_function_of_numpy_leads_to_ours(call: Callable[[Any], Any], said: str
     for _ in range(2):
         with pytest.raises(TypeError, match=said):
             call(mg.Value(0.5))
+
+
+MASKED = np.ma.array([[0.0, 1.0], [1.0, 0.0]], mask=[[False, True], [False, False]])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda path: mg.minimize(lambda x: x[0] * x[0] + x[1] * x[1], MASKED[0]),
+        lambda path: mg.least_squares(lambda x: [x[0], x[1]], MASKED[0]),
+        lambda path: mg.train_many(trainer(), X, Y, starts=np.ma.array(np.ones((1, 9)), mask=[[True] + [False] * 8])),
+        lambda path: mg.Trainer(model()).fit(list(MASKED), Y),
+        lambda path: mg.Trainer(model()).fit((X[0], MASKED[0]), Y),
+        lambda path: mg.datasets.make_blobs(4, centers=MASKED),
+        lambda path: mg.datasets.make_blobs(4, centers=2, cluster_std=MASKED[0]),
+        lambda path: show.activations(model(), MASKED),
+        lambda path: show.landscape(model(), X, MASKED[0], loss="hinge"),
+        lambda path: show.attribution(model(), MASKED[0]),
+        lambda path: show.attribution(model(), X[0], baseline=MASKED[0]),
+        lambda path: show.boundary(model(), MASKED, Y),
+        lambda path: show.boundary(model(), X, MASKED[0]),
+        lambda path: mg.export(lambda x: x[0], path / "f.c", X[0], dtype="int8", calibration=MASKED),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # NumPy's, about NaN: what is said must not need it
+def test_what_is_masked_is_no_number(call: Callable[[Path], Any], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r" is masked at \[.*\], so there is no number: fill"):
+        call(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_one_masked_number_is_none() -> None:
+    for call in (mg.Value, mg.grad(lambda x: x * x), lambda x: mg.maximum(x, mg.Value(1.0))):
+        with pytest.raises(TypeError, match="masked"):
+            call(MASKED[0, 1])
 
 
 def test_numbers_of_numpy_on_the_left_are_numbers() -> None:

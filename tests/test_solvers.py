@@ -80,8 +80,31 @@ def test_what_cannot_be_solved_is_named() -> None:
         mg.implicit(lambda x: [x, x], 1.0)
     with pytest.raises(TypeError, match=r"residual\(x\), got 3"):
         mg.implicit(3, 1.0)
-    with pytest.raises(ValueError, match="holds no numbers"):
+    with pytest.raises(ValueError, match=r"guess for <lambda>\(\) at .*test_solvers.py:\d+ holds no numbers: give one"):
         mg.implicit(lambda x: x, [])
+    with pytest.raises(TypeError, match=r"guess of implicit\(\) for <lambda>\(\) at .*test_solvers.py:\d+: got 'x'"):
+        mg.implicit(lambda x: x, "x")
+    with pytest.raises(
+        TypeError, match=r"what <lambda>\(\) at .*test_solvers.py:\d+ returned to implicit\(\): got None"
+    ):
+        mg.implicit(lambda x: None, 1.0)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_limits_of_a_solver_are_checked_before_it_begins(compiled: bool) -> None:
+    def solve(**limits: Any) -> Any:
+        def run(x: Any) -> Any:
+            return mg.implicit(lambda v: v * v - x, 1.0, **limits)
+
+        return mg.compile(run, backend="numpy")(4.0) if compiled else run(4.0)
+
+    for tolerance, kind in ((-1.0, ValueError), (0, ValueError), (float("nan"), ValueError), ("a", TypeError)):
+        with pytest.raises(kind, match=rf"implicit\(tolerance=…\) takes a number above 0, got {tolerance!r}"):
+            solve(tolerance=tolerance)
+    for most, kind in ((0, ValueError), (2.5, TypeError), (True, TypeError)):
+        with pytest.raises(kind, match=rf"implicit\(most=…\) takes a positive Python integer, got {most!r}"):
+            solve(most=most)
+    assert solve(tolerance=np.float64(1e-9), most=np.int64(9)) == pytest.approx(2.0, abs=1e-12)
 
 
 def test_a_derivative_of_ones_own() -> None:
@@ -112,5 +135,11 @@ def test_a_wrong_derivative_is_found_out_on_request() -> None:
         wrong(mg.Value(2.0))
     with pytest.raises(ValueError, match="must return derivatives nested as the arguments"):
         mg.custom(lambda x, y: x * y, lambda x, y: y)(mg.Value(1.0), 2.0)
+    for compiled in (False, True):
+        many = mg.custom(lambda x: [x, x], lambda x: 1.0)
+        with pytest.raises(
+            TypeError, match=r"custom\(\): <lambda>\(\) at .*test_solvers.py:\d+ must return one number"
+        ):
+            mg.compile(many)(1.0) if compiled else many(mg.Value(1.0))
     with pytest.raises(TypeError, match="derivative=None"):
         mg.custom(lambda x: x, None)

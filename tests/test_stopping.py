@@ -16,6 +16,7 @@ from macrograd.compiler.step import TrainingLoop
 from macrograd.compiler.targets.llvm import execute, stopping
 from macrograd.compiler.targets.llvm import steps as native_steps
 from macrograd.compiler.targets.llvm.stopping import Interruptible
+from macrograd.train import fitting
 from tests.interrupts import interrupted
 
 pytest.importorskip("llvmlite")
@@ -207,6 +208,21 @@ def test_steps_made_from_python_stop_between_two() -> None:
     loop.stop = lambda: next(asked)
     found = steps(loop, 5)
     assert (found.why, found.done, len(found.losses)) == ("interrupted", 2, 2)
+
+
+@pytest.mark.parametrize("most", [1, 1 << 12])  # numbers in a step that is not long: fewer than it has, and more
+def test_the_many_short_steps_of_a_fit_need_no_thread(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as take a moment run together, and a thread that only waits for them would cost a hundredth of it."""
+    monkeypatch.setattr(native_steps, "LONG", most)
+    monkeypatch.setattr(fitting, "_RUN_SECONDS", 1e9)  # 1 step, then 8, then 64
+    made, threads = [], []
+    run, begin = TrainingLoop.run, Interruptible.__init__
+    monkeypatch.setattr(TrainingLoop, "run", lambda *x, **known: made.append(len(x[2])) or run(*x, **known))
+    monkeypatch.setattr(Interruptible, "__init__", lambda *x: threads.append(made[-1]) or begin(*x))
+    trainer = mg.Trainer(mg.nn.MLP(2, [4, 1], seed=0), "squared_error", optim.SGD(0.01))
+    trainer.fit(np.ones((32, 2)), np.ones(32), steps=1 + 8 + 64, progress=False)
+    assert made == [1, 8, 64]
+    assert threads == (made if most == 1 else [])
 
 
 def test_ctrl_c_ends_a_fit_in_the_middle_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 A component needs only the one before it, at the same stage of the same step. So the loop goes over the components, and
 its state is the component before at every stage of a few steps: the same operations as step by step, in another order.
+The derivative of the last component goes step by step.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ END = 2.0
 AT_ONCE = 5  # the most steps in one program
 
 
-def component(x: Any, before: Any, h: float, y: Any = 0.0) -> tuple[list[Any], Any]:
+def component(x: Any, before: Any, h: float, y: Any) -> tuple[list[Any], Any]:
     """A component at the four stages of every step, and at the end, from the component before it and its start y."""
     stages, half, sixth = [], h / 2.0, h / 6.0
     for first, second, third, fourth in before:
@@ -44,11 +45,25 @@ def reach(n: int, s: int) -> int:
 
 
 def last(x: Any, s: int, first: bool) -> Any:
-    """The last component alone, from it and those that it depends on; `first` if none are before these."""
-    before, y = [(1.0 if first else 0.0,) * 4] * s, 0.0
-    for value in x:
-        before, y = component(value, before, END / s)
-    return y
+    """The last component alone, from it and those that it depends on; `first` if none are before these. Step by step:
+    all components are next to each other in the program of one step, and so are their adjoints."""
+    h = END / s
+
+    def rates(y: Any) -> list[Any]:
+        return [a * b for a, b in zip(x, [float(first), *y[:-1]], strict=True)]
+
+    def moved(y: Any, by: float, rates: Any) -> list[Any]:
+        return [a + by * rate for a, rate in zip(y, rates, strict=True)]
+
+    def step(_: Any, y: Any) -> list[Any]:
+        k1 = rates(y)
+        k2 = rates(moved(y, h / 2.0, k1))
+        k3 = rates(moved(y, h / 2.0, k2))
+        k4 = rates(moved(y, h, k3))
+        sums = [a + 2.0 * b + 2.0 * c + d for a, b, c, d in zip(k1, k2, k3, k4, strict=True)]
+        return moved(y, h / 6.0, sums)
+
+    return mg.loop(s, step, [0.0] * len(x))[-1]
 
 
 def primal(given: dict[str, Any]) -> Callable[[], NDArray[np.float64]]:

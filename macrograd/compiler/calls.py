@@ -138,8 +138,8 @@ class Call:
         views: Views = state.views
         if views is None:
             views = state.views = _views(special, self.prepared, state)
-        if theta is None:
-            special.fill(state)
+        if theta.__class__ is not np.ndarray:  # a masked array holds numbers that are not to be read
+            special.fill(state, theta)
         else:
             try:
                 views.theta[:] = theta

@@ -1,12 +1,12 @@
 """The passes in execution order: the only place that decides what happens to a program and where it runs.
 
-    trace → simplify → (number) → (differentiate → simplify) → roll → (link → stretch → stripes → compact)
+    trace → simplify → (number) → (differentiate → simplify) → roll → (link → stretch → stripes → folds → compact)
     → prepare → lower
 
 Stages in brackets run where a program needs them. `number` makes numbers that the program holds its first inputs, and
 `link` puts the programs of sections in place of calls, both for functions with loops and branches that are sections
-(`sections.py`); `stretch` is for long loops, of which a few rounds are recorded (`stretched.py`); stripes and compact
-are for programs of many slots.
+(`sections.py`); `stretch` is for long loops, of which a few rounds are recorded (`stretched.py`); stripes,
+folds and compact are for programs of many slots.
 
 `MACROGRAD_DEBUG=passes` prints the result of every stage, and verifies it.
 """

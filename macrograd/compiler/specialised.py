@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from macrograd._dataclass import dataclass
 from macrograd._forks import free_in_child
+from macrograd._numbers import check_unmasked
 from macrograd.compiler import pipeline
 from macrograd.compiler.program.compact import with_few_slots
 from macrograd.compiler.program.program import Program
@@ -165,6 +166,7 @@ class Specialised:
     # --- running ----------------------------------------------------------------------------------------------------
 
     def check_theta(self, theta: Any) -> NDArray[Any]:
+        check_unmasked("theta", theta)
         try:
             array = np.asarray(theta)
             got = f"shape {array.shape}, dtype {array.dtype}"

@@ -144,12 +144,14 @@ class TrainingLoop:
         weights: NDArray[Any] | None = None,
         *,
         below: int | None = None,
+        brief: bool = False,
     ) -> Outcome:
         """Run steps on the rows `order`: `lengths[k]` of them in step k, with the learning rate `rates[k]`.
 
         `step` is the number of the first step, counted from 1. `weights`, one for each row of the data, multiply the
-        1/n of the mean. All rows are known to be `below` a number, or are looked at. Raises ValueError if the arguments
-        do not match or a row does not exist.
+        1/n of the mean. All rows are known to be `below` a number, or are looked at. Several steps that are known to
+        take less than a tenth of a second are `brief`: Ctrl-C waits for them. Raises ValueError if the arguments do not
+        match or a row does not exist.
         """
         order, lengths = np.ascontiguousarray(order, np.int64), np.ascontiguousarray(lengths, np.int64)
         rates = np.ascontiguousarray(rates, np.float64)
@@ -159,7 +161,7 @@ class TrainingLoop:
         if weights is not None:
             weights = np.ascontiguousarray(weights, self._sample.dtype)
         losses = np.zeros(len(lengths))
-        done, reason = self._steps.run(order, lengths, rates, losses, step, weights)
+        done, reason = self._steps.run(order, lengths, rates, losses, step, weights, brief=brief)
         begun = done + (REASONS[reason] in ("non-finite", "index"))
         return Outcome(losses[:begun], done, REASONS[reason])
 

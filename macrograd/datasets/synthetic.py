@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from macrograd._flags import flag
+from macrograd._numbers import check_unmasked
 
 Samples: TypeAlias = tuple[NDArray[np.float64], NDArray[np.int64]]
 
@@ -76,6 +77,8 @@ def make_blobs(
     Raises ValueError for arguments out of range or of inconsistent lengths, TypeError for the wrong type.
     """
     name = "make_blobs"
+    check_unmasked("make_blobs() centers", centers)
+    check_unmasked("make_blobs() cluster_std", cluster_std)
     sizes = None if _is_integer(n_samples) else [_count(name, "n_samples", n) for n in _sequence(name, n_samples)]
     random = _generator(name, seed)
     if centers is None:

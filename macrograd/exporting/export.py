@@ -78,7 +78,7 @@ def export(
     header  for a C file: also write the interface to a .h file beside it
     optimizer  for a file that trains a function or a loaded model; a Trainer's is used with its state
     lanes   for a C file that trains and for a module: samples computed side by side: 1 for the smallest state; None for
-            the fastest step of small nets, 8 samples in float64 and 16 in float32
+            the fastest step of small nets: 8 samples in float64 and 16 in float32, and 16 in a module's step
     calibration  for an int8 file: rows of inputs like those to be predicted, whose range the integers cover; of a model
             that was trained on a table also a table, whose rows with missing numbers are left out
     strict  for a C file and a module: the bits of compiled functions with strict=True, from every compiler on every
@@ -120,9 +120,9 @@ def export(
         rows = calibration if subject.cells is None else subject.cells(calibration)
         return _export_int8(subject, path, rows, header=header)
     compiled = _traced(subject, dtype or subject.dtype or "float64", strict=strict)
-    lanes = lanes or _SIDE_BY_SIDE // compiled.dtype.itemsize
     if path.suffix == ".wasm":
         return _export_wasm(compiled, subject, kind, path, lanes)
+    lanes = lanes or _SIDE_BY_SIDE // compiled.dtype.itemsize
     if path.suffix == ".onnx":
         found = onnx.write(compiled, subject, kind)
         return Exported((write_whole(path, found.data),), found.constants, found.state)
@@ -143,7 +143,7 @@ def export(
     return Exported(tuple(paths), written.constants, written.state, written.scratch)
 
 
-def _export_wasm(compiled: Compiled, subject: Subject, kind: str, path: Path, lanes: int) -> Exported:
+def _export_wasm(compiled: Compiled, subject: Subject, kind: str, path: Path, lanes: int | None) -> Exported:
     from macrograd.exporting.wasm_file import write_wasm  # loads LLVM
 
     # Web servers know .js, and Node before version 22 takes only .mjs for a module.
@@ -154,7 +154,7 @@ def _export_wasm(compiled: Compiled, subject: Subject, kind: str, path: Path, la
                 f"export to {path} also writes {beside.name}, which exists and was not written by macrograd: move it, "
                 "or give another path"
             )
-    written = write_wasm(compiled, subject, kind, path.stem, lanes)
+    written = write_wasm(compiled, subject, kind, path.stem, lanes, _SIDE_BY_SIDE // compiled.dtype.itemsize)
     paths = write_whole(path, written.module), *(write_whole(x, written.wrapper.encode("ascii")) for x in scripts)
     return Exported(paths, written.constants, written.memory)
 

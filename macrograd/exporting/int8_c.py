@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from macrograd._dataclass import dataclass
+from macrograd._numbers import check_unmasked
 from macrograd.compiler import pipeline
 from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.program.program import Program
@@ -128,6 +129,7 @@ def _rows(calibration: object, inputs: int) -> Floats:
             "export(dtype='int8') needs rows like those to be predicted, as in calibration=X[:500]: the integers cover "
             "their range"
         )
+    check_unmasked("calibration", calibration)
     rows = np.asarray(calibration, dtype=np.float64)
     if rows.ndim < 1 or not len(rows) or rows.size != len(rows) * inputs:
         raise ValueError(f"export(calibration=...) needs rows of {inputs} numbers, got an array of shape {rows.shape}")

@@ -16,7 +16,7 @@ from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.jit.text import Counter
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.specialised import Specialised
-from macrograd.compiler.step import measure_program, recorded_update
+from macrograd.compiler.step import recorded_update
 from macrograd.compiler.targets.llvm.code import Code
 from macrograd.compiler.targets.wasm.assembly import Assembly, Placed, pointer
 from macrograd.exporting.subject import no_gradient, steps_done
@@ -218,9 +218,8 @@ def training(
     steps = assembly.layout.put(steps_done(optimizer, states_of, special.parameters).to_bytes(4, "little"))
     value = program.results[0][1]
     gradient = whole.slot(value + 1)
-    measure = _along(assembly, "measure", measure_program(strict=compiled.strict), [gradient], [], count)
     rule = _along(assembly, "update", update.program, [whole.u, gradient, *states], update.numbers, count)
-    step = _Step(assembly, whole, measure, rule, value, steps)
+    step = _Step(assembly, whole, rule, value, steps)
     assembly.function("step", "double (ptr %batch, i32 %rows, double %rate)", step.write)
     return Part(
         ["step"],
@@ -231,6 +230,30 @@ def training(
         },
         {p: whole.slot(k) for k, p in enumerate(special.parameters)},
     )  # fmt: skip
+
+
+def _odd(code: Code, loss: str, gradient: str, count: int, width: int) -> str:
+    """0 if the loss and the gradient, so many numbers at this address, are finite, NaN otherwise: x·0 is 0 for every
+    finite x. There are several sums, since each addition waits for the one before."""
+    zeros, zero = code.splat(0.0, width), code.splat(0.0, 1)
+    ways = 4
+    vectors, rest = divmod(count, ways * width)
+
+    def some(i: Counter, sums: list[str]) -> list[str]:
+        found = []
+        for k, total in enumerate(sums):
+            place = code.element(gradient, code.linear(k * width, [(ways * width, i)]))
+            found.append(code.multiply_add(code.load(place, width), zeros, total, width))
+        return found
+
+    def one(i: Counter, sums: list[str]) -> list[str]:
+        place = code.element(gradient, code.linear(vectors * ways * width, [(1, i)]))
+        return [code.multiply_add(code.load(place, 1), zero, sums[0], 1)]
+
+    (odd,) = code.loop(rest, one, [(code.kind.name, code.binary("fmul", loss, zero, 1))])
+    for total in code.loop(vectors, some, [(code.kind.vector(width), zeros)] * ways):
+        odd = code.binary("fadd", odd, code.sums_of_elements([total], width), 1)
+    return odd
 
 
 def _along(
@@ -261,7 +284,6 @@ class _Step:
 
     assembly: Assembly
     whole: Placed
-    measure: Placed
     rule: Placed
     value: int
     steps: int
@@ -286,12 +308,9 @@ class _Step:
         code.put(f"br i1 {good}, label %measure, label %nothing")
         code.label("measure")
         loss = code.load(pointer(whole.slot(self.value)), 1)
-        self._give(code, self.measure, 0, loss)
-        self._give(code, self.measure, 1, code.splat(float("inf"), 1))
-        _run(code, self.measure)
-        odd = code.load(pointer(self.measure.slot(self.measure.program.results[0][1])), 1)
-        finite = code.let(f"fcmp oeq {code.kind.name} {odd}, {code.splat(0.0, 1)}")
-        code.put(f"br i1 {finite}, label %update, label %nothing")
+        gradient = pointer(whole.slot(self.value + 1))
+        odd = _odd(code, loss, gradient, whole.program.parameters, self.assembly.machine(1).width)
+        code.put(f"br i1 {code.compare('oeq', odd, code.splat(0.0, 1), 1)}, label %update, label %nothing")
         code.label("update")
         code.put(f"store i32 {steps}, ptr {pointer(self.steps)}, align 4")
         self._give(code, self.rule, 0, _single(code, "%rate"))

@@ -15,6 +15,7 @@ from macrograd.exporting.names_c import harmless
 from macrograd.exporting.subject import Names, Subject, compiled_outputs
 from macrograd.exporting.wasm import Part, differentiating, predicting, training
 
+_STEP_LANES = 16
 _USES = {
     "predict": "   net.predict([[1, 2], [3, 4]]);     // the outputs of two samples, one after the other",
     "gradient": "   net.gradient([1, 2]);              // { value, gradient }, of one sample",
@@ -32,21 +33,27 @@ class WasmFile:
     memory: int
 
 
-def write_wasm(compiled: Compiled, subject: Subject, kind: str, stem: str, lanes: int) -> WasmFile:
-    """The files of a traced function. Raises TypeError if a gradient is wanted and it has none, and LookupError for an
-    operation without a form in WebAssembly."""
+def write_wasm(
+    compiled: Compiled, subject: Subject, kind: str, stem: str, lanes: int | None, side_by_side: int
+) -> WasmFile:
+    """The files of a traced function, with so many lanes; None for those of small nets that are fastest: a step's, and
+    `side_by_side` for predictions, which are often of one sample.
+
+    Raises TypeError if a gradient is wanted and it has none, and LookupError for an operation without a form in
+    WebAssembly.
+    """
     assembly = Assembly(np.dtype(compiled.dtype), strict=compiled.strict)
     about = described(compiled, subject, kind, stem)
     if kind == "predict":
-        part = predicting(assembly, compiled, lanes)
+        part = predicting(assembly, compiled, lanes or side_by_side)
     elif kind == "gradient":
         part = differentiating(assembly, compiled)
     else:
         assert subject.optimizer is not None
-        part = training(assembly, compiled, subject.optimizer, subject.states, lanes)
+        part = training(assembly, compiled, subject.optimizer, subject.states, lanes or _STEP_LANES)
         about |= {"memory": len(subject.optimizer.initial_state), "rate": subject.optimizer.learning_rate}
         if (outputs := compiled_outputs(compiled, subject)) is not None:
-            part = _both(part, predicting(assembly, outputs, lanes, part.trained))
+            part = _both(part, predicting(assembly, outputs, lanes or side_by_side, part.trained))
     numbers = part.numbers
     about |= {"parameters_count": numbers["parameter_count"]}
     about |= {"outputs": numbers["outputs"]} if "outputs" in numbers else {}

@@ -55,6 +55,8 @@ class Neuron(Module):
         fan_out: int = 1,
     ) -> None:
         _check_size("Neuron", "inputs", nin)
+        if isinstance(nonlin, str) and nonlin in activations.ACTIVATIONS:
+            raise ValueError(f"Neuron(nonlin={nonlin!r}): nonlin must be True or False; write activation={nonlin!r}")
         draw, rng = _initialiser(init), _generator(seed)
         self.activation = activation if flag("Neuron", "nonlin", nonlin) else "linear"
         self._activate = activations.get(self.activation)

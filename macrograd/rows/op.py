@@ -35,6 +35,7 @@ class Op:
     onnx        the name of the ONNX operator, or a function (o, *operands) in which `o.Exp(a)` is an operator
     cost        roughly how many floating-point instructions it takes; decides how many are done at once
     remedy      what to do when its result is no longer finite, in a sentence
+    unordered   whether any order of calls gives the same number, to the bit, and so does an operand that comes twice
     chooses     whether it picks one of its operands, so that its rules may give the others nothing
     tame        whether the value and all slopes are finite at finite operands, overflow of sums and products aside; or
                 a function (*bounds) → bool that tells for operands within bounds, each a pair (lowest, highest)
@@ -69,6 +70,7 @@ class Op:
         "tame",
         "term",
         "ufunc",
+        "unordered",
     )
 
     portable: Callable[..., Any] | None
@@ -94,6 +96,7 @@ class Op:
         onnx: Callable[..., Any] | str | None = None,
         cost: int = 1,
         remedy: str = "",
+        unordered: bool = False,
         chooses: bool = False,
         tame: bool | Callable[..., bool] = False,
         range: tuple[float, float] = (-INF, INF),  # noqa: A002 - what mathematicians call it
@@ -125,6 +128,7 @@ class Op:
         self.onnx = onnx
         self.cost = cost
         self.remedy = remedy
+        self.unordered = unordered
         self.chooses = chooses
         self.tame = tame
         self.range = range

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._numbers import check_unmasked
 from macrograd.nn import Module, losses
 
 Array = NDArray[Any]
@@ -26,6 +27,7 @@ def model_of(subject: Any, function: str) -> Any:
 def samples_of(subject: Any, X: Any, function: str) -> Array:
     """Samples (n, …) as numbers that the model takes. Raises ValueError if there are none, or not all are finite."""
     numbers = getattr(subject, "numbers", None)
+    check_unmasked(f"{function}(): X", X)
     found = np.asarray(X if numbers is None else numbers(X), dtype=np.float64)
     if found.ndim < 1 or not len(found):
         raise ValueError(f"{function}() takes samples X, a row for each, got an array of shape {found.shape}")
@@ -53,6 +55,7 @@ def loss_of(
                 f"{function}() of a Module needs a loss: give one by name, such as loss='hinge', or a Trainer"
             )
         judge = losses.get(loss)
+        check_unmasked(f"{function}(): y", y)
         arguments = samples_of(subject, X, function), np.asarray(y)
         if len(arguments[0]) != len(arguments[1]):
             raise ValueError(f"{function}() got {len(arguments[0])} samples and {len(arguments[1])} targets")

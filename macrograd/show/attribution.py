@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._numbers import check_unmasked
 from macrograd.gradients import value_and_grad
 from macrograd.nn import Scaled
 from macrograd.show._figure import COLOURS, INK, checked_axes, new_figure, plain, tidy
@@ -71,6 +72,7 @@ def attribution(
 
 def _sample(model: Any, x: Any) -> NDArray[np.float64]:
     """The numbers of one sample. Raises ValueError if there are several samples."""
+    check_unmasked("attribution(): x", x)
     rows = x if hasattr(x, "columns") or isinstance(x, dict) else np.atleast_2d(np.asarray(x, dtype=np.float64))
     found = samples_of(model, rows, "attribution")
     if len(found) != 1 or found.ndim != 2:
@@ -83,6 +85,7 @@ def _sample(model: Any, x: Any) -> NDArray[np.float64]:
 def _baseline(model: Any, given: Any, count: int) -> NDArray[np.float64]:
     if given is None:
         given = model.middle if isinstance(model, Scaled) else 0.0
+    check_unmasked("attribution(): baseline", given)
     found = np.asarray(given, dtype=np.float64).ravel()
     found = np.repeat(found, count) if len(found) == 1 else found
     if len(found) != count or not np.isfinite(found).all():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._numbers import check_unmasked
 from macrograd.graph import topological
 from macrograd.show._figure import COLOURS, FAINT, INK, LARGEST, MARKERS, Panel, checked_axes, new_figure, plain, tidy
 from macrograd.value import Value
@@ -119,6 +120,8 @@ def _samples(X: Any, y: Any, known: list[Any] | None) -> tuple[Floats, list[Any]
 
     The classes are the sorted ones in y, or those that the model knows, in the order of its outputs.
     """
+    check_unmasked("boundary(): X", X)
+    check_unmasked("boundary(): y", y)
     X, y = np.asarray(X, dtype=np.float64), np.asarray(y)
     texts = y.dtype.kind in "US" or (y.dtype.kind == "O" and all(isinstance(label, str) for label in y.flat))
     y = y.astype(str if texts else np.float64)

@@ -61,10 +61,11 @@ class Engine(Protocol):
         step: int = 1,
         *,
         below: int | None = None,
+        brief: bool = False,
     ) -> Outcome:
         """Run steps on the rows `order`, which may be known to be `below` a number: `lengths[k]` of them in step k, at
         the rate `rates[k]`; `step` is the number of the first, counted from 1. A step whose loss or gradient is not
-        finite is not applied, and is the last."""
+        finite is not applied, and is the last. A run that is known to be `brief` need not be interrupted."""
 
 
 def make_engine(
@@ -131,6 +132,7 @@ class EagerLoop:
         step: int = 1,
         *,
         below: int | None = None,
+        brief: bool = False,
     ) -> Outcome:
         for p, number in zip(self.parameters, self.theta.tolist(), strict=True):
             p.data = number

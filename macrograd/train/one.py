@@ -64,8 +64,10 @@ def bound(compiled: Compiled, shape: tuple[int, ...], renewed: Callable[[Any], A
         try:
             if x.__class__ is array:
                 held[:] = x
-            else:
+            elif x.__class__ is list or x.__class__ is tuple:
                 pack(bytes_, 0, *x)
+            else:  # a masked array is one of these
+                fill(x)
         except (ValueError, TypeError, NotImplementedError, OverflowError, struct.error):
             fill(x)
         return after()

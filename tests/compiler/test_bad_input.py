@@ -275,6 +275,18 @@ def test_a_theta_that_was_left_out_is_asked_for() -> None:
         assert f.value_and_grad(f.theta(), 20.0, 0.7)[0] == 20.7
 
 
+def test_masked_parameters_are_missing() -> None:
+    f, hidden = mg.compile(dot), np.ma.array([2.0], mask=[True])
+    arguments = np.array([1.0, 2.0]), np.array([1.0, 1.0])
+    for _ in range(2):  # a call before the code is known, and one after
+        for call in (f.value_and_grad, f.value, lambda theta, *_: f.assign(theta)):
+            with pytest.raises(ValueError, match=r"theta is masked at \[0\], so there is no number: fill it in"):
+                call(hidden, *arguments)
+            call(np.ma.array([2.0]), *arguments)
+            call(np.array([2.0]), *arguments)
+            call([2.0], *arguments)
+
+
 def test_masked_numbers_are_missing() -> None:
     f, hidden = mg.compile(dot), np.ma.array([1.0, 2.0], mask=[False, True])
 
@@ -287,3 +299,5 @@ def test_masked_numbers_are_missing() -> None:
             ValueError, match=r"dot: argument 'y' is masked at \[1\], so there is no number: fill it in"
         ):
             call([1.0, 1.0], hidden)
+    with pytest.raises(ValueError, match=r"argument 'y'\[1\] is masked at \[1\], so there is no number: fill it in"):
+        mg.compile(lambda y: y[0][0])([np.array([1.0, 1.0]), hidden])

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
 import pytest
 
+import macrograd as mg
+from macrograd.compiler.targets.wasm import module as linker
 from macrograd.compiler.targets.wasm.module import Memory, module
+from macrograd.compiler.targets.wasm.offsets import Moved, after_variables
+from tests.exporting.test_c import CASES
 
 TRIPLE = "wasm32-unknown-unknown"
 FIVE = "define i32 @five() {\n  ret i32 5\n}\n"
@@ -76,3 +81,51 @@ def test_what_cannot_be_linked_is_an_error(text: str, said: str) -> None:
 def test_a_file_of_another_kind_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="not WebAssembly of version 1"):
         module(b"\x7fELF" + bytes(60), {}, [], Memory(64, 64, {}), {})
+
+
+FAR = """
+define i32 @read(i32 %base) {
+  %at = add i32 %base, CONSTANT
+  %place = inttoptr i32 %at to ptr
+  %x = load i32, ptr %place
+  ret i32 %x
+}
+define void @write(i32 %base, i32 %x) {
+  %at = add i32 %base, CONSTANT
+  %place = inttoptr i32 %at to ptr
+  %y = mul i32 %x, 3
+  store i32 %y, ptr %place
+  ret void
+}
+"""
+
+
+@pytest.mark.parametrize("constant", [60, 64, 68, -4])
+def test_constants_of_addresses_move_into_the_access_if_nothing_can_wrap(constant: int) -> None:
+    wasmtime = pytest.importorskip("wasmtime")
+    text, names = image(FAR.replace("CONSTANT", str(constant))), {"read": "read", "write": "write"}
+    made = [module(text, names, [], Memory(1000, 900, {64: b"\7\0\0\0"}, first), {}) for first in (0, 64)]
+    moves = 0 < constant <= 64
+    assert len(made[0]) - len(made[1]) >= 4 if moves else made[0] == made[1]
+    store: Any = wasmtime.Store()
+    exports = wasmtime.Instance(store, wasmtime.Module(store.engine, made[1]), []).exports(store)
+    assert exports["read"](store, 64 - constant) == 7  # below 0 for 68: at the end of all addresses
+    exports["write"](store, 80 - constant, 5)
+    assert exports["read"](store, 80 - constant) == 15
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_instruction_of_a_module_is_known(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function with an unknown one keeps its constants: right, but slower."""
+    function, args, kind = CASES[name]
+    bodies: list[bytes] = []
+
+    def kept(body: bytes, _: int) -> bytes:
+        bodies.append(body)
+        return body
+
+    monkeypatch.setattr(linker, "with_offsets", kept)
+    mg.export(function, tmp_path / "case.wasm", *args, kind=kind)
+    for body in bodies:
+        assert b"".join(Moved(after_variables(body), -1).instructions()) == after_variables(body).rest()
+    assert bodies

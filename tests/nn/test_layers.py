@@ -196,6 +196,8 @@ def test_prints() -> None:
             "dot() takes numbers and Values, got [0.0, 0.0] of type li",
         ),
         (lambda: Neuron(2)(["a", "b"]), TypeError, "dot() takes numbers and Values, got 'a' of type str"),
+        (lambda: Neuron(2, "tanh"), ValueError, "must be True or False; write activation='tanh'"),
+        (lambda: Layer(2, 3, "no"), ValueError, "Neuron(nonlin='no'): nonlin must be True or False"),
         (lambda: Neuron(0), ValueError, "Neuron needs a positive integer number of inputs, got 0"),
         (lambda: Layer(2.0, 1), ValueError, "Layer needs a positive integer number of inputs, got 2.0"),
         (lambda: MLP(2, [3, 0]), ValueError, "Layer needs a positive integer number of neurons, got 0"),

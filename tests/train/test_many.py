@@ -131,7 +131,6 @@ def shared() -> list[mg.Trainer]:
         (make, {}, "needs their number: give count="),
         (3, {}, r"takes Trainers, or a function \(k\) → Trainer that makes them, got 3 of type int"),
         (make, {"count": 2, "each": 3}, r"each must be a list of dicts, or a function \(k\) → dict, got 3"),
-        (make, {"count": 2, "each": [{}, {"rows": [99]}]}, "member 1: index 99 is out of bounds"),
         ([make(0)], {"count": 2}, "count is 2, but there are 1 trainers"),
         ([], {}, "at least one member"),
         (lambda k: nn.MLP(2, [1]), {"count": 2}, "member 0 must be a Trainer, got .* MLP"),
@@ -139,7 +138,16 @@ def shared() -> list[mg.Trainer]:
         (make, {"count": 2, "each": [{}, 3]}, "each must hold dicts of options of fit, got 3 for member 1"),
         (make, {"count": 2, "each": [{}, {"resume": True}]}, "resume is an option of the whole, not of member 1"),
         (make, {"count": 2, "each": [{}, {"batch_size": 99}]}, "member 1: batch_size 99 is larger"),
-        (make, {"count": 2, "each": [{}, {"batchsize": 9}]}, "member 1: .*unexpected keyword"),
+        (make, {"count": 2, "each": [{}, {"batchsize": 9}]}, "member 1: .*no option 'batchsize'; .*mean 'batch_size'"),
+        (make, {"count": 2, "colour": 9}, "^members have no option 'colour'; they are rows and those of Trainer.fit"),
+        (make, {"count": 2, "each": [{}, {"rows": [0, 30]}]}, "^member 1: rows has 30, and there are 30 rows, from 0"),
+        (make, {"count": 2, "each": [{"rows": [-31]}, {}]}, "^member 0: rows has -31, and there are 30 rows, from 0"),
+        (make, {"count": 2, "each": [{"rows": [0.5]}, {}]}, "^member 0: rows must be a list of row numbers, or True"),
+        (
+            make,
+            {"count": 2, "each": [{"rows": [True]}, {}]},
+            "^member 0: rows must be .* for each of 30 rows, got shape",
+        ),
         (make, {"count": 2, "threads": 0}, "threads"),
         (shared(), {}, "members 0 and 1 share a parameter: give each its own"),
     ],
@@ -147,6 +155,22 @@ def shared() -> list[mg.Trainer]:
 def test_bad_input_is_named_before_any_work_begins(trainers: Any, options: Any, error: str) -> None:
     with pytest.raises((TypeError, ValueError, IndexError), match=error):
         mg.train_many(trainers, X, y, steps=1, **options)
+
+
+def test_weights_of_all_rows_follow_the_rows_that_a_member_sees() -> None:
+    weights = np.linspace(0.5, 2.0, 30)
+    every, mask = np.arange(30)[::-1] // 2, np.arange(30) % 3 == 0
+    seen: list[Any] = [every, mask, [3, -1], every]
+    own = [{"rows": rows, "sample_weight": weights} for rows in seen[:3]]
+    own.append({"rows": np.array([3, 4]), "sample_weight": np.array([1.0, 2.0])})  # of those rows alone
+    many = mg.train_many([make(k, strict=True) for k in range(4)], X, y, each=own, steps=3, batch_size=2)
+    for k, options in enumerate(own):
+        rows, w = options["rows"], options["sample_weight"]
+        solo = make(k, strict=True)
+        solo.fit(
+            X[rows], y[rows], seed=k, steps=3, batch_size=2, sample_weight=w[rows] if k < 3 else w, progress="none"
+        )
+        assert numbers(solo) == numbers(many[k])
 
 
 def test_members_share_no_optimiser() -> None:

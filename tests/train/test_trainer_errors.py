@@ -403,6 +403,7 @@ def test_targets_may_be_any_objects_that_are_numbers() -> None:
         assert losses(labels) == losses(Y)
 
 
+@pytest.mark.filterwarnings("ignore")  # NumPy's, about NaN, would be an error here, and is none for users
 def test_a_mask_that_hides_nothing_is_ignored() -> None:
     trainer = Trainer(nn.MLP(2, [3, 1], seed=1))
     trainer.fit(np.ma.array(X), np.ma.array(Y), steps=1, progress="none")

@@ -21,6 +21,7 @@ import numpy as np
 
 from macrograd._dataclass import dataclass
 from macrograd.compiler.program.copies import copies
+from macrograd.compiler.program.folds import in_columns
 from macrograd.compiler.program.gaps import without_gaps
 from macrograd.compiler.program.instruction import Index, Instruction, Loop, Step
 from macrograd.compiler.program.program import Program, counted
@@ -39,13 +40,14 @@ Family = tuple[str, int]  # a space, and the slots that an operand moves per rou
 
 
 def with_few_slots(program: Program, least: int = LEAST) -> Program:
-    """The program in stripes (`stripes.py`), and then compact."""
-    return compact(in_stripes(program), least)
+    """The program in stripes (`stripes.py`), its folds in columns (`folds.py`), and then compact; once it is, it stays
+    as it is."""
+    return program if program.reused else compact(in_columns(in_stripes(program)), least)
 
 
 def compact(program: Program, least: int = LEAST) -> Program:
     """The program with windows in place of slots wherever that saves at least `least` of them."""
-    if program.streams() or program.reused or any(_guarded(step) for step in program.steps()):
+    if program.streams() or any(_guarded(step) for step in program.steps()):
         return program
     loops = [loop for step in program.steps() for loop in loops_of(step)]
     if not any(loop.count > 2 * _MOST_LAGS for loop in loops):

@@ -38,29 +38,26 @@ def copy(dims: tuple[int, ...], out: Index, source: Operand) -> Instruction:
 
 
 def copies(outs: Sequence[Index], sources: Sequence[Operand]) -> list[Instruction]:
-    """Copies of single slots, as few as there are runs of constant steps."""
+    """Copies of single slots and of numbers, as few as there are runs of constant steps and of equal numbers."""
     found: list[Instruction] = []
-    rows: list[tuple[Index, Index]] = []
+    rows: list[tuple[Index, Operand]] = []
 
     def flush() -> None:
         if not rows:
             return
-        numbers = np.array([(out.base, source.base) for out, source in rows])
+        numbers = np.array([(out.base, source.base if isinstance(source, Index) else 0) for out, source in rows])
         begin = 0
         while begin < len(rows):
             end = begin + _run(numbers[begin:])
             out, source = rows[begin]
             strides = numbers[begin + 1] - numbers[begin] if end - begin > 1 else np.zeros(2, dtype=np.int64)
-            moved = replace(source, member=(int(strides[1]),))
-            found.append(copy((end - begin,), replace(out, member=(int(strides[0]),)), moved))
+            if isinstance(source, Index):
+                source = replace(source, member=(int(strides[1]),))
+            found.append(copy((end - begin,), replace(out, member=(int(strides[0]),)), source))
             begin = end
         rows.clear()
 
     for out, source in zip(outs, sources, strict=True):
-        if not isinstance(source, Index):
-            flush()
-            found.append(copy((1,), out, source))
-            continue
         if rows and (_kind(rows[-1][0]), _kind(rows[-1][1])) != (_kind(out), _kind(source)):
             flush()
         rows.append((out, source))
@@ -68,8 +65,8 @@ def copies(outs: Sequence[Index], sources: Sequence[Operand]) -> list[Instructio
     return found
 
 
-def _kind(x: Index) -> tuple[str, tuple[int, ...]]:
-    return x.space, x.shifts
+def _kind(x: Operand) -> tuple[str, tuple[int, ...]]:
+    return (x.space, x.shifts) if isinstance(x, Index) else (x.hex(), ())
 
 
 def _run(numbers: Ints) -> int:

@@ -79,6 +79,8 @@ class StepByStep(OnBuffers["_Along"]):
         losses: NDArray[np.float64],
         first: int,
         weights: Array | None,
+        *,
+        brief: bool = False,
     ) -> tuple[int, int]:
         at = 0
         shared = self.whole.shared is not None  # all ranks must end before the same step

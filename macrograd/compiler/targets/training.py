@@ -87,7 +87,9 @@ class Steps(ABC):
         losses: NDArray[np.float64],
         first: int,
         weights: Array | None,
+        *,
+        brief: bool = False,
     ) -> tuple[int, int]:
         """Run steps on rows of the data: `lengths[k]` of them in step k, whose loss is written to `losses[k]`; `first`
-        is the number of the first step. Returns the number of steps completed and the index in `REASONS` of what ended
-        them."""
+        is the number of the first step. Steps that are known to be `brief` are not interrupted. Returns the number of
+        steps completed and the index in `REASONS` of what ended them."""

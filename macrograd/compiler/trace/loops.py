@@ -42,8 +42,7 @@ from macrograd.compiler.trace.rounds import (
 )
 from macrograd.compiler.trace.sections import LEAST, LEAST_STOPPED, Plan, Section, planned
 from macrograd.compiler.trace.settling import settled
-from macrograd.control import first_state, pair, place_of, same_nesting
-from macrograd.nesting import nest_of
+from macrograd.control import first_kept, first_state, pair, place_of, same_nesting
 from macrograd.value import Value, constant
 from macrograd.vector import Vector, vector
 
@@ -145,10 +144,7 @@ class Loops:
         kept_nest, kept = None, list[Any]()
         if collect:
             found, extra = pair(body, found)
-            try:
-                kept_nest, kept = nest_of(extra)
-            except TypeError as error:
-                raise TypeError(f"what {place_of(body)} keeps of a round: {error}") from None
+            kept_nest, kept = first_kept(body, extra)
         outs = [constant(x) for x in same_nesting(body, "the state", nest, found)]
         kept = [constant(x) for x in kept]
         order = self._of_a_round([*outs, *kept], set(map(id, self._trace.since(mark))), counter)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._numbers import check_unmasked
 from macrograd.train import verdict as verdicts
 from macrograd.train.alike import Description
 from macrograd.train.checks import integer
@@ -50,6 +51,7 @@ def starts_of(trainer: Trainer, starts: Any, count: int | None) -> tuple[Array, 
         if count is None:
             raise ValueError("train_many() with one Trainer needs the number of its copies: give count=, or starts=")
         return np.array([own]), integer("count", count, 1)
+    check_unmasked("starts", starts)
     try:
         found = np.array(starts, dtype=np.float64)
     except (TypeError, ValueError):

@@ -105,7 +105,7 @@ class LaneEngine:
     def used(self, lengths: Array, rank: int | None = None) -> None:
         """All rows are."""
 
-    def run(self, order: Array, lengths: Array, rates: Array, step: int = 1, *, below: int | None = None) -> Outcome:
+    def run(self, order: Array, lengths: Array, rates: Array, step: int = 1, **known: Any) -> Outcome:
         raise AssertionError("members that train together are run by their group")
 
 

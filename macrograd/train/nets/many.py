@@ -26,7 +26,7 @@ from macrograd.train.nets.copies import Copies, CopiesRun, starts_of
 from macrograd.train.nets.groups import FEWEST, Group, explained, grouped
 from macrograd.train.nets.lanes import Member
 from macrograd.train.nets.member_files import Folder
-from macrograd.train.nets.plans import Plans
+from macrograd.train.nets.plans import Plans, check_names
 from macrograd.train.predictor import Measure
 from macrograd.train.samples.data import rows_of
 from macrograd.train.trainer import Trainer
@@ -150,7 +150,7 @@ def train_many(
               `model.parameters()`, as `nn.starts` draws them; None for those of its model
     each      what is different about a member: options of `fit` by name, one dict for each member or a function
               (k) → dict. Besides those of `fit` there is `rows`: the rows of X and y that the member sees, as in
-              cross-validation
+              cross-validation. As many `sample_weight` as y has rows are those of all rows, others of the rows seen
     seed      member k shuffles with seed + k
     threads   the number of threads that share the members
     lanes     "auto", or "members" for members on lanes even if one runs alone, so that its rounding does not depend on
@@ -167,6 +167,7 @@ def train_many(
     threads = integer("threads", threads, 1)
     if lanes not in ("auto", "members"):
         raise ValueError(f"lanes must be 'auto' or 'members', got {lanes!r}")
+    check_names(options)
     options.setdefault("progress", "none")
     seed, fewest = integer("seed", seed, 0), 1 if lanes == "members" else FEWEST
     start = time.perf_counter()
@@ -310,6 +311,8 @@ def _own(each: Any, count: int) -> list[Options]:
         for name in sorted(WHOLE):
             if name in options:
                 raise ValueError(f"{name} is an option of the whole, not of member {k}")
+        with _named(k):
+            check_names(options)
     return found
 
 

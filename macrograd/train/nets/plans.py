@@ -67,11 +67,36 @@ class Plans:
         X, y = self._X, self._y
         rows = options.pop("rows", None)
         if rows is not None:
+            samples, rows = len(y), _checked(rows, len(y))
             X, y = rows_of(X, rows), rows_of(y, rows)
             weights = options.get("sample_weight")
-            if weights is not None and len(weights) != len(y):
+            if weights is not None and len(weights) == samples:
                 options["sample_weight"] = rows_of(weights, rows)
         return trainer._planned(X, y, **options)
+
+
+def check_names(options: Options) -> None:
+    """Raise TypeError for an option that members do not have."""
+    known = [*(Trainer.fit.__kwdefaults__ or {}), "rows"]
+    for name in options:
+        if name not in known:
+            import difflib  # needed only for misspellings, and slow to load
+
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else "they are rows and those of Trainer.fit"
+            raise TypeError(f"members have no option {name!r}; {hint}")
+
+
+def _checked(rows: Any, samples: int) -> Any:
+    """The rows that a member sees, or an error that names the first that is not there."""
+    found = np.asarray(rows)
+    if found.dtype.kind not in "iub" or found.ndim != 1 or (found.dtype.kind == "b" and len(found) != samples):
+        what = f"shape {found.shape} and dtype {found.dtype}"
+        raise TypeError(f"rows must be a list of row numbers, or True or False for each of {samples} rows, got {what}")
+    wrong = found[(found < -samples) | (found >= samples)]  # of a mask none
+    if len(wrong):
+        raise IndexError(f"rows has {wrong[0]}, and there are {samples} rows, from 0 to {samples - 1}")
+    return found
 
 
 def _key(trainer: Trainer, options: Options) -> Any:

@@ -129,18 +129,22 @@ def prepare(program: Program, machine: Machine, fields: dict[str, int]) -> str:
     code = Code(machine.kind)
     open_context(code, fields)
     if program.batch and not machine.single:
-        begin = program.held
-        zero = code.splat(0.0, 1)
+        begin, width = program.held, 1 if machine.rolled else machine.width
+        vectors, rest = divmod(program.uniform - begin, width)
+        team = Team(code) if machine.team else None
 
-        def clear(i: Counter, _: list[str]) -> list[str]:
-            code.store(zero, code.element("%u", code.linear(begin, [(1, i)])), 1)
-            return []
+        def clear(first: int, count: int, width: int) -> None:
+            def some(i: Counter, _: list[str]) -> list[str]:
+                code.store(code.splat(0.0, width), code.element("%u", code.linear(first, [(width, i)])), width)
+                return []
 
-        if program.uniform > begin and machine.team:
-            Team(code).loop(program.uniform - begin, clear)
-            Team(code).meet()
-        elif program.uniform > begin:
-            code.loop(program.uniform - begin, clear)
+            if count:
+                (code if team is None else team).loop(count, some)
+
+        clear(begin, vectors, width)
+        clear(begin + vectors * width, rest, 1)
+        if team is not None and program.uniform > begin:
+            team.meet()
     return function("prepare", code, block=True)
 
 

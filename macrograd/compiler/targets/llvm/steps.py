@@ -76,6 +76,8 @@ class NativeSteps(OnBuffers["AlongParameters"]):
         losses: NDArray[np.float64],
         first: int,
         weights: Array | None,
+        *,
+        brief: bool = False,
     ) -> tuple[int, int]:
         longest = int(np.maximum.reduce(lengths))
         held = self._buffers(longest)
@@ -85,7 +87,8 @@ class NativeSteps(OnBuffers["AlongParameters"]):
         context = held.train
         context.order, context.lengths, context.rates, context.losses = map(_address, (order, lengths, rates, losses))
         context.step, context.steps = first, len(lengths)
-        if (self._once + self._each * longest) * len(lengths) < LONG:
+        numbers = self._once + self._each * longest  # that a step computes, at most
+        if numbers < LONG and (brief or numbers * len(lengths) < LONG):
             held.run()
         else:
             Interruptible(partial(held.run, stops=True), held.buffers.stop, self.stop)()

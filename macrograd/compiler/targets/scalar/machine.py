@@ -44,6 +44,11 @@ class Machine:
         return _SCALABLE if self.scalable else ACCUMULATORS[self.vector_bytes]
 
     @property
+    def masks(self) -> bool:
+        """Whether an instruction leaves some elements of its result as they were, by a mask."""
+        return self.vector_bytes == 64 and not self.scalable
+
+    @property
     def width(self) -> int:
         return max(1, self.vector_bytes // self.kind.bytes)
 

@@ -104,8 +104,8 @@ class Maps:
             for (instruction, member), total in zip(places, totals, strict=True):
                 found = total
                 for segment in instruction.segments:
-                    found = self.sums.accumulate(found, *self.sums.pair(segment, member, 0, vector), width)
-                added.append(code.select(mask, found, total, width))
+                    found = self._added(found, self.sums.pair(segment, member, 0, vector), mask, width)
+                added.append(found)
             return added
 
         places = [(instruction, member) for instruction in sums for member in members]
@@ -163,5 +163,13 @@ class Maps:
             for vector, mask in zip(vectors, masks, strict=True):
                 for k, member in enumerate(members):
                     pair = self.sums.pair(segment, member, 0, vector)
-                    sums[k] = code.select(mask, self.sums.accumulate(sums[k], *pair, width), sums[k], width)
+                    sums[k] = self._added(sums[k], pair, mask, width)
         self.sums.finish(instruction, members, sums, width, number)
+
+    def _added(self, total: str, pair: tuple[str | float, str], mask: str, width: int) -> str:
+        """A sum with one more product where the mask has a sample."""
+        (left, right), code = pair, self.code
+        if isinstance(left, float) and not self.machine.masks:
+            # One operation instead of three. A sum that began with +0 is never −0, and so adding 0 leaves it as it is.
+            return self.sums.accumulate(total, left, code.select(mask, right, code.splat(0.0, width), width), width)
+        return code.select(mask, self.sums.accumulate(total, left, right, width), total, width)

@@ -117,7 +117,7 @@ class Tiles:
         if instruction.kind == "map":
             budget = 4 if ops.TABLE[instruction.code].costly else 8
         elif scalar:
-            budget = 8 if self.machine.scalable else 16
+            budget = 8 if self.machine.scalable or self.machine.portable else 16  # which may be all registers
         together = lane_tile(length // width) if not self.machine.scalable or width == 1 else 1
         return Plan(width, length // width, length % width, together, max(1, budget // max(1, together)))
 

@@ -28,7 +28,7 @@ from macrograd.compiler.targets.wasm.module import Memory, module
 
 VECTOR_BYTES = 16
 _TRIPLE, _FEATURES = "wasm32-unknown-unknown", "+simd128,+bulk-memory,+nontrapping-fptoint,+sign-ext"
-_FIRST = 64  # the first address used; 0 must stay invalid
+_FIRST = 4096  # the first address used: constants of addresses up to it become part of loads and stores
 _MOST = 1 << 31
 _ALLOCA = re.compile(r"alloca \[(\d+) x (\w+)\]")
 _SIZES = {"double": 8, "float": 4, "i64": 8, "i32": 4}
@@ -212,7 +212,7 @@ class Assembly:
         texts = [text for _, text in self._texts]
         stack = 1024 + sum(64 + int(n) * _SIZES[kind] for text in texts for n, kind in _ALLOCA.findall(text))
         top = self.layout.room(stack) + stack & ~63
-        memory = Memory(self.layout.end, top, self.layout.data)
+        memory = Memory(self.layout.end, top, self.layout.data, _FIRST)
         numbers = {**numbers, "heap": self.layout.end}
         table = [f"{prefix}stream" for prefix in self._kernels.values()]
         return module(_object(self._texts), {name: name for name in exports}, table, memory, numbers)

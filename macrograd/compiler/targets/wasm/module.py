@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 
 from macrograd._dataclass import dataclass
+from macrograd.compiler.targets.wasm.binary import Reader, signed, unsigned
+from macrograd.compiler.targets.wasm.offsets import with_offsets
 
 _TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _EXPORT, _START, _ELEMENT, _CODE, _DATA, _DATA_COUNT = (
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
@@ -29,11 +31,12 @@ _PAGE = 1 << 16
 @dataclass(frozen=True)
 class Memory:
     """The initial memory: its size in bytes, the address from which the stack grows down, and its data by address; all
-    other bytes are 0."""
+    other bytes are 0. No code accesses anything below `first`."""
 
     size: int
     stack: int
     data: Mapping[int, bytes]
+    first: int = 0
 
 
 @dataclass
@@ -61,42 +64,42 @@ def module(
     _check(object_)
     types, type_count = _vector(object_.sections[_TYPE])
     functions, function_count = _vector(object_.sections[_FUNCTION])
-    code, _ = _vector(object_.sections[_CODE])
+    code = _code(object_.sections[_CODE], memory.first)
     init = function_count  # follows the object's functions
-    pieces = sorted(memory.data.items())
+    pieces = [(address, some) for address, data in sorted(memory.data.items()) if (some := data.rstrip(b"\0"))]
     pages = -(-memory.size // _PAGE)
-    globals_ = [b"\x7f\x01\x41" + _signed(memory.stack) + b"\x0b"]
-    globals_ += [b"\x7f\x00\x41" + _signed(value) + b"\x0b" for value in numbers.values()]
+    globals_ = [b"\x7f\x01\x41" + signed(memory.stack) + b"\x0b"]
+    globals_ += [b"\x7f\x00\x41" + signed(value) + b"\x0b" for value in numbers.values()]
     visible = [
         _name("memory") + b"\x02\x00",
-        _name("init") + b"\x00" + _unsigned(init),
-        *(_name(name) + b"\x00" + _unsigned(object_.functions[own]) for name, own in exports.items()),
-        *(_name(name) + b"\x03" + _unsigned(1 + k) for k, name in enumerate(numbers)),
+        _name("init") + b"\x00" + unsigned(init),
+        *(_name(name) + b"\x00" + unsigned(object_.functions[own]) for name, own in exports.items()),
+        *(_name(name) + b"\x03" + unsigned(1 + k) for k, name in enumerate(numbers)),
     ]
-    entries = b"".join(_unsigned(object_.functions[name]) for name in table)
+    entries = b"".join(unsigned(object_.functions[name]) for name in table)
     body = _init(pieces, memory.size)
     parts = [
-        (_TYPE, _unsigned(type_count + 1) + types + b"\x60\x00\x00"),
-        (_FUNCTION, _unsigned(function_count + 1) + functions + _unsigned(type_count)),
-        (_TABLE, b"\x01\x70\x00" + _unsigned(1 + len(table))),
-        (_MEMORY, b"\x01\x00" + _unsigned(pages)),
+        (_TYPE, unsigned(type_count + 1) + types + b"\x60\x00\x00"),
+        (_FUNCTION, unsigned(function_count + 1) + functions + unsigned(type_count)),
+        (_TABLE, b"\x01\x70\x00" + unsigned(1 + len(table))),
+        (_MEMORY, b"\x01\x00" + unsigned(pages)),
         (_GLOBAL, _list(globals_)),
         (_EXPORT, _list(visible)),
-        (_START, _unsigned(init)),
-        (_ELEMENT, b"\x01\x00\x41\x01\x0b" + _unsigned(len(table)) + entries if table else b"\x00"),
-        (_DATA_COUNT, _unsigned(len(pieces))),
-        (_CODE, _unsigned(function_count + 1) + code + _unsigned(len(body)) + body),
-        (_DATA, _list([b"\x01" + _unsigned(len(data)) + data for _, data in pieces])),
+        (_START, unsigned(init)),
+        (_ELEMENT, b"\x01\x00\x41\x01\x0b" + unsigned(len(table)) + entries if table else b"\x00"),
+        (_DATA_COUNT, unsigned(len(pieces))),
+        (_CODE, unsigned(function_count + 1) + code + unsigned(len(body)) + body),
+        (_DATA, _list([b"\x01" + unsigned(len(data)) + data for _, data in pieces])),
     ]
-    return b"\0asm\x01\0\0\0" + b"".join(bytes([number]) + _unsigned(len(text)) + text for number, text in parts)
+    return b"\0asm\x01\0\0\0" + b"".join(bytes([number]) + unsigned(len(text)) + text for number, text in parts)
 
 
 def _init(pieces: Sequence[tuple[int, bytes]], size: int) -> bytes:
     """The function that fills the memory: zeros, and then each piece of data at its address."""
-    text = b"\x00\x41\x00\x41\x00\x41" + _signed(size) + b"\xfc\x0b\x00"  # memory.fill
+    text = b"\x00\x41\x00\x41\x00\x41" + signed(size) + b"\xfc\x0b\x00"  # memory.fill
     for k, (address, data) in enumerate(pieces):
-        text += b"\x41" + _signed(address) + b"\x41\x00\x41" + _signed(len(data))
-        text += b"\xfc\x08" + _unsigned(k) + b"\x00"  # memory.init
+        text += b"\x41" + signed(address) + b"\x41\x00\x41" + signed(len(data))
+        text += b"\xfc\x08" + unsigned(k) + b"\x00"  # memory.init
     return text + b"\x0b"
 
 
@@ -115,44 +118,13 @@ def _check(object_: _Object) -> None:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-class _Reader:
-    """Reads bytes in sequence."""
-
-    def __init__(self, text: bytes) -> None:
-        self.text, self.at = text, 0
-
-    def __bool__(self) -> bool:
-        return self.at < len(self.text)
-
-    def number(self) -> int:
-        """An unsigned LEB128."""
-        total = shift = 0
-        while True:
-            byte = self.text[self.at]
-            self.at += 1
-            total |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return total
-
-    def take(self, count: int) -> bytes:
-        self.at += count
-        return self.text[self.at - count : self.at]
-
-    def name(self) -> str:
-        return self.take(self.number()).decode()
-
-    def rest(self) -> bytes:
-        return self.text[self.at :]
-
-
 def _parsed(image: bytes) -> _Object:
-    object_, reader = _Object(), _Reader(image)
+    object_, reader = _Object(), Reader(image)
     if reader.take(8) != b"\0asm\x01\0\0\0":
         raise RuntimeError("LLVM wrote an object file that is not WebAssembly of version 1")
     while reader:
         (number,) = reader.take(1)
-        section = _Reader(reader.take(reader.number()))
+        section = Reader(reader.take(reader.number()))
         if number:
             object_.sections[number] = section.text
             if number == _IMPORT:
@@ -166,7 +138,7 @@ def _parsed(image: bytes) -> _Object:
     return object_
 
 
-def _read_imports(section: _Reader, object_: _Object) -> None:
+def _read_imports(section: Reader, object_: _Object) -> None:
     for _ in range(section.number()):
         section.name()
         name, (kind,) = section.name(), section.take(1)
@@ -183,12 +155,12 @@ def _read_imports(section: _Reader, object_: _Object) -> None:
             section.number()
 
 
-def _read_symbols(section: _Reader, object_: _Object) -> None:
+def _read_symbols(section: Reader, object_: _Object) -> None:
     """Read the names of the functions."""
     section.number()  # the version of the format
     while section:
         (kind,) = section.take(1)
-        part = _Reader(section.take(section.number()))
+        part = Reader(section.take(section.number()))
         if kind != _SYMBOLS:
             continue
         for _ in range(part.number()):
@@ -206,7 +178,7 @@ def _read_symbols(section: _Reader, object_: _Object) -> None:
                     object_.functions[name] = index
 
 
-def _check_relocations(section: _Reader) -> None:
+def _check_relocations(section: Reader) -> None:
     section.number()
     for _ in range(section.number()):
         kind = section.number()
@@ -219,32 +191,23 @@ def _check_relocations(section: _Reader) -> None:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
+def _code(section: bytes, first: int) -> bytes:
+    """The code of the functions, one after the other."""
+    reader = Reader(section)
+    bodies = [with_offsets(reader.take(reader.number()), first) for _ in range(reader.number())]
+    return b"".join(unsigned(len(body)) + body for body in bodies)
+
+
 def _vector(section: bytes) -> tuple[bytes, int]:
     """The entries of a list, and their number."""
-    reader = _Reader(section)
+    reader = Reader(section)
     count = reader.number()
     return reader.rest(), count
 
 
 def _list(entries: Sequence[bytes]) -> bytes:
-    return _unsigned(len(entries)) + b"".join(entries)
+    return unsigned(len(entries)) + b"".join(entries)
 
 
 def _name(text: str) -> bytes:
-    return _unsigned(len(text.encode())) + text.encode()
-
-
-def _unsigned(value: int) -> bytes:
-    found = bytearray()
-    while value >= 0x80:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*found, value])
-
-
-def _signed(value: int) -> bytes:
-    found = bytearray()
-    while not -0x40 <= value < 0x40:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*found, value & 0x7F])
+    return unsigned(len(text.encode())) + text.encode()
