@@ -151,6 +151,28 @@ def test_code_of_somebody_else_is_not_run(folder: Path, monkeypatch: pytest.Monk
     assert cache.load(KEY) is None
 
 
+@pytest.mark.skipif(os.name != "posix", reason="owners are POSIX's")
+def test_code_that_comes_after_its_owner_was_looked_at_is_not_run(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other, mine = folder / f"{KEY}.o", tmp_path / "other", os.getuid()
+    cache.store(KEY, b"other code")
+    os.replace(path, other)
+    cache.store(KEY, b"code")
+
+    def looked_at() -> int:
+        if other.exists():
+            os.replace(other, path)
+        return mine
+
+    monkeypatch.setattr(os, "getuid", looked_at)
+    assert cache.load(KEY) == b"code"
+    assert cache.load(KEY) == b"other code"
+    path.unlink()
+    os.mkfifo(path)  # nobody writes into it
+    assert cache.load(KEY) is None
+
+
 @pytest.mark.parametrize("damage", ["empty", "cut", "one bit", "magic", "another key's", "text"])
 def test_a_damaged_file_is_made_again(folder: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
     expected = run()

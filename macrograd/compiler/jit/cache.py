@@ -94,9 +94,11 @@ def _load(key: str) -> bytes | None:
         return None
     path = folder / f"{key}.o"
     try:
-        if os.name == "posix" and path.stat().st_uid != os.getuid():
-            return None  # never run code written by another user
-        content = path.read_bytes()
+        with open(path, "rb", opener=_opened) as file:
+            # Of the file that is open: another one may take its name at any time.
+            if os.name == "posix" and os.fstat(file.fileno()).st_uid != os.getuid():
+                return None  # never run code written by another user
+            content = file.read()
     except OSError:
         return None
     head, image = content[: len(_MAGIC) + _DIGEST], content[len(_MAGIC) + _DIGEST :]
@@ -107,6 +109,10 @@ def _load(key: str) -> bytes | None:
     with suppress(OSError):
         os.utime(path)
     return image
+
+
+def _opened(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe under that name is empty, and waits for nobody
 
 
 def store(key: str, image: bytes) -> None:
