@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
+from types import MethodType
 from typing import Any
 
 from macrograd import linalg, ops
 from macrograd._flags import flag
 from macrograd.control import check_call, limit, nest_in, place_of, rounds_while
+from macrograd.copying import check_importable
 from macrograd.gradients import jacobian
 from macrograd.interpreter import Interpreter
 from macrograd.nesting import Nest, nest_of
@@ -143,28 +145,50 @@ def custom(fn: Callable[..., Any], derivative: Callable[..., Any], *, check: boo
     for name, given in (("fn", fn), ("derivative", derivative)):
         if not callable(given):
             raise TypeError(f"custom(fn, derivative) takes functions, got {name}={given!r}")
-    check = flag("custom", "check", check)
+    return _Custom(fn, derivative, flag("custom", "check", check))
 
-    def function(*args: Any) -> Any:
-        nest, x = nest_of(args)
-        fixed = [_held(value) for value in x]
-        value = _one_number(fn, fn(*nest.built(fixed)))
-        if not any(isinstance(a, Value) for a in x):
-            if check:
-                _check(fn, derivative, nest, x)
-            return value
-        # Half way from the fixed point to the argument, which coincide here: the midpoint rule for the integral of the
-        # derivative. The integral is 0, and the rule has its first two derivatives.
-        between = [a + 0.5 * (b - a) for a, b in zip(fixed, x, strict=True)]
-        if check and recording() is None:
-            _check(fn, derivative, nest, [a._data if isinstance(a, Value) else a for a in x])
-        for slope, a, b in zip(_slopes(derivative, nest, between), fixed, x, strict=True):
-            value = value + slope * (b - a)
+
+class _Custom(partial[Any]):
+    """What `custom` returns: a partial call of `_called`, which code that looks into functions looks into, too."""
+
+    __name__: str
+    __wrapped__: Callable[..., Any]
+
+    def __new__(cls, *parts: Any) -> _Custom:
+        made = super().__new__(cls, _called, *parts)
+        made.__wrapped__, made.__doc__ = parts[0], parts[0].__doc__
+        made.__name__ = getattr(parts[0], "__name__", "custom")
+        return made
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """Bind as a method, as a function would."""
+        return self if instance is None else MethodType(self, instance)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        for what, function in zip(("function", "derivative"), self.args[:2], strict=True):
+            check_importable(f"mg.custom({self.__name__}, …)", what, function)
+        return _Custom, self.args
+
+    def __deepcopy__(self, _: Any) -> _Custom:
+        return self  # as of other functions
+
+
+def _called(fn: Callable[..., Any], derivative: Callable[..., Any], check: bool, *args: Any) -> Any:
+    nest, x = nest_of(args)
+    fixed = [_held(value) for value in x]
+    value = _one_number(fn, fn(*nest.built(fixed)))
+    if not any(isinstance(a, Value) for a in x):
+        if check:
+            _check(fn, derivative, nest, x)
         return value
-
-    function.__name__ = getattr(fn, "__name__", "custom")
-    function.__doc__ = fn.__doc__
-    return function
+    # Half way from the fixed point to the argument, which coincide here: the midpoint rule for the integral of the
+    # derivative. The integral is 0, and the rule has its first two derivatives.
+    between = [a + 0.5 * (b - a) for a, b in zip(fixed, x, strict=True)]
+    if check and recording() is None:
+        _check(fn, derivative, nest, [a._data if isinstance(a, Value) else a for a in x])
+    for slope, a, b in zip(_slopes(derivative, nest, between), fixed, x, strict=True):
+        value = value + slope * (b - a)
+    return value
 
 
 def _one_number(fn: Callable[..., Any], found: Any) -> Any:

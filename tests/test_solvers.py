@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+import pickle
 from typing import Any
 
 import numpy as np
@@ -127,6 +130,36 @@ def test_a_derivative_of_ones_own() -> None:
     w = mg.Value(0.3)
     straight(w).backward()
     assert w.grad == 1.0
+
+
+def cube(x: Any) -> Any:
+    """x³."""
+    return x * x * x
+
+
+def slope(x: Any) -> Any:
+    return 3.0 * x * x
+
+
+CUBE = mg.custom(cube, slope)
+
+
+def test_a_function_with_a_derivative_is_pickled_as_its_two_functions() -> None:
+    again = pickle.loads(pickle.dumps(CUBE))  # noqa: S301 - written just now
+    for found in (again, copy.deepcopy(CUBE), copy.copy(CUBE), CUBE):
+        assert mg.grad(found)(2.0) == 12.0
+        assert (found.__name__, found.__doc__, str(inspect.signature(found))) == ("cube", "x³.", "(x: 'Any') -> 'Any'")
+    net = mg.nn.MLP(1, [1], activation=CUBE)
+    assert pickle.loads(pickle.dumps(net))([2.0]).data == net([2.0]).data  # noqa: S301
+    for made, what in [(mg.custom(cube, lambda x: x), "derivative"), (mg.custom(lambda x: x, slope), "function")]:
+        with pytest.raises(TypeError, match=rf"^mg.custom\(.*\) cannot be pickled: its {what} is a lambda \(.*:\d+\)"):
+            pickle.dumps(made)
+
+    class Holder:
+        method = mg.custom(lambda self, x: x * x, lambda self, x: (self, 2.0 * x))
+
+    with pytest.raises(TypeError, match="Holder"):  # bound as other functions are, and an object is no number
+        Holder().method(2.0)
 
 
 def test_a_wrong_derivative_is_found_out_on_request() -> None:

@@ -148,7 +148,7 @@ class Description:
         if kind is MethodType:
             put(kind)
             return [thing.__func__, thing.__self__]
-        if kind is partial:
+        if isinstance(thing, partial):
             put((kind, len(thing.args), tuple(thing.keywords)))
             return [thing.func, *thing.args, *thing.keywords.values()]
         if isinstance(thing, (type, BuiltinFunctionType)):

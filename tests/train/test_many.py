@@ -202,6 +202,8 @@ def test_only_models_that_are_equal_but_for_their_parameters_go_together() -> No
     assert key(Scales(2.0)) == key(Scales(2.0)) != key(Scales(3.0))
     assert key(Scales(2.0, object())) != key(Scales(2.0, object()))  # unknown: equal to nothing
     assert key(scaled(2.0)) == key(scaled(2.0)) != key(scaled(3.0))  # the same code, another number closed over
+    assert key(mg.custom(scaled(2.0), len)) == key(mg.custom(scaled(2.0), len)) != key(mg.custom(scaled(3.0), len))
+    assert key(mg.custom(scaled(2.0), len)) != key(mg.custom(scaled(2.0), abs))
     assert key(np.arange(3)) == key(np.arange(3)) != key(np.arange(3.0))
     assert key(0.0) != key(-0.0)
     assert key(1) != key(1.0) != key(True)
