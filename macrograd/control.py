@@ -143,9 +143,14 @@ def while_loop(condition: Callable[[Any], Any], body: Callable[[Any], Any], stat
 
 
 def rounds_while(
-    condition: Callable[[Any], Any], body: Callable[[Any], Any], state: Any, most: int, reached: str
+    condition: Callable[[Any], Any],
+    body: Callable[[Any], Any],
+    state: Any,
+    most: int,
+    reached: str,
+    name: str = "while_loop",
 ) -> Any:
-    """`while_loop`, with `reached` as the error where the condition holds after the last round."""
+    """`while_loop`, called `name`, with `reached` as the error where the condition holds after the last round."""
     nest, scalars = first_state(body, state)
     program = value.recording()
     if program is None:
@@ -169,7 +174,7 @@ def rounds_while(
             found = same_nesting(body, "the state", nest, body(nest.built(scalars)))
         return goes, _after(program, goes, found, scalars)
 
-    active, last = program.loop(most, masked, (1.0, scalars), False, stops=True)
+    active, last = program.loop(most, masked, (1.0, scalars), False, stops=name)
     with program.guard(active):
         goes_on = _truth(active, condition(nest.built(last)))
     last = [program.checked(x, goes_on, reached) for x in last]

@@ -98,10 +98,10 @@ class Interpreter:
         state: Any,
         collect: bool,
         memory: str | int | None = None,
-        stops: bool = False,
+        stops: str = "",
     ) -> Any:
-        """`macrograd.loop` of a program that is being recorded. With `stops`, the first number of the state is 0 once
-        the rounds change nothing more."""
+        """`macrograd.loop` of a program that is being recorded. With `stops`, which says what it is called, the first
+        number of the state is 0 once the rounds change nothing more."""
         raise NotImplementedError
 
     def branch(self, test: Any, compute: Callable[[], list[Any]], where: str) -> list[Any]:

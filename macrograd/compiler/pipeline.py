@@ -39,6 +39,7 @@ from macrograd.compiler.targets.numpy.target import Numpy
 from macrograd.compiler.targets.target import Executable, Request, Runner
 from macrograd.compiler.targets.training import Parts
 from macrograd.compiler.trace.checking import Checks
+from macrograd.compiler.trace.controls import Control
 from macrograd.compiler.trace.rounds import KeepsAll, NoSections, Rounds
 from macrograd.interpreter import Interpreter
 from macrograd.value import Value
@@ -66,6 +67,7 @@ class Source:
     sections  what its tape calls, if it has loops with memory=
     keeps  whether loops with memory= keep everything, because sections would be rounded in another order
     single  whether constants are folded as float32 programs compute them
+    controls  what became of its loops and branches
     """
 
     tape: Tape
@@ -77,6 +79,7 @@ class Source:
     checks: Checks = field(default_factory=Checks)
     keeps: bool = False
     single: bool = False
+    controls: Sequence[Control] = ()
 
 
 def record(
@@ -115,12 +118,21 @@ def _source(recorder: Recorder, found: Recorded, rounds: Rounds) -> Source:
     tape = found.tape if sections is None else sections.with_numbers(found.tape)
     if not rounds.counts:
         return Source(
-            tape, found.parameters, found.structure, found.recorded, None, sections, found.checks, rounds.keeps, single
+            tape,
+            found.parameters,
+            found.structure,
+            found.recorded,
+            None,
+            sections,
+            found.checks,
+            rounds.keeps,
+            single,
+            found.controls,
         )
     from macrograd.compiler.stretched import Stretched
 
     loops = Stretched(recorder, rounds, found)
-    return Source(tape, *loops.whole(), loops, sections, found.checks, rounds.keeps, single)
+    return Source(tape, *loops.whole(), loops, sections, found.checks, rounds.keeps, single, found.controls)
 
 
 # The next two are loaded when they are needed: most programs have an earlier run's work on disk.

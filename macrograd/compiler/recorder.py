@@ -15,6 +15,7 @@ from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.calls import Calls
 from macrograd.compiler.trace.checking import Checks, Unused
+from macrograd.compiler.trace.controls import Control
 from macrograd.compiler.trace.even import Evenness
 from macrograd.compiler.trace.refusals import TraceError
 from macrograd.compiler.trace.rounds import (
@@ -50,6 +51,7 @@ class Recorded:
     even: Evenness
     calls: Calls
     sections: dict[int, SectionTape]
+    controls: list[Control]
 
     def calls_alike(self, other: Recorded) -> bool:
         """Whether the numbers of calls mean the same in both."""
@@ -140,6 +142,7 @@ class Recorder:
             traced.even,
             traced.calls,
             traced.sections,
+            traced.controls,
         )
 
     def refused(self, count: int, why: str) -> TraceError:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from contextlib import suppress
-from math import prod
 
 import numpy as np
 
@@ -87,25 +86,6 @@ class Sections:
                 for read in known.reads.values():
                     found.update(repr((read.given, len(read.operands))).encode())
         return found.hexdigest()
-
-    def described(self) -> list[str]:
-        """A line for each loop with memory=: what it keeps, and how often a derivative computes its rounds again."""
-        found = []
-        for section in self._trace(0, 0).values():
-            plan = section.section.plan
-            if section.section.counters and plan.rounds == 1:
-                found.append(
-                    f"the loop of {section.section.where}, whose {plan.count:,} rounds cannot be told from a few, "
-                    "keeps the state before each; a derivative computes its rounds again once"
-                )
-            elif section.section.counters:
-                kept = plan.count // prod(plan.groups) + sum(plan.groups)
-                again = ("once", "twice", *(f"{k} times" for k in range(3, 8)))[len(plan.groups)]
-                found.append(
-                    f"the loop of {section.section.where}, in {plan.count:,} sections of {plan.rounds:,} rounds, keeps "
-                    f"the state before {kept:,} of these; a derivative computes its rounds again {again}"
-                )
-        return found
 
     # --- programs ---------------------------------------------------------------------------------------------------
 

@@ -340,7 +340,8 @@ def test_threads_training_and_the_program_on_disk() -> None:
 
 def test_explain_tells_the_rounds() -> None:
     text = mg.compile(kalman).explain(Y)
-    assert "traced once, whatever the count: the bodies of loops of 130 rounds" in text
+    assert "test_written_loops.py:" in text
+    assert ": traced once, and the program of its 130 rounds told from that of " in text
     assert "rounds, one after the other" in text
 
 

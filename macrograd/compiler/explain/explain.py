@@ -12,6 +12,7 @@ from math import prod
 import numpy as np
 
 from macrograd.compiler import pipeline
+from macrograd.compiler.explain.controls import described
 from macrograd.compiler.explain.lines import Lines
 from macrograd.compiler.explain.words import (
     LeafNames,
@@ -54,11 +55,7 @@ def explain(
     parameters = plural(len(source.parameters), "parameter")
     lines = [f"{settings.name}({arguments}){sample}: {parameters}, {settings.dtype.name}", ""]
     lines += _counts(source.recorded, values, gradient)
-    if source.loops is not None:
-        counts = ", ".join(f"{count:,}" for count in sorted(source.loops.rounds.counts))
-        lines += [f"traced once, whatever the count: the bodies of loops of {counts} rounds"]
-    if source.sections is not None:
-        lines += source.sections.described()
+    lines += described(source.controls, settings.batch)
     if source.keeps:
         lines += [
             "loops with memory= keep everything: sections would be rounded in another order than with strict=True"

@@ -123,7 +123,7 @@ class Lines:
 
     def _rounds(self, words: Sentences, loop: Loop, start: int, around: tuple[int, ...]) -> Iterator[str]:
         """The lines of a loop whose first line is number `start`; `around` are the rounds of the loops around it."""
-        yield f"    {loop.count} rounds, one after the other, the first from the results of the lines above:"
+        yield f"    {_turns(loop)}:"
         counts, line = (*around, loop.count), start
         for row, step in in_rows(loop.body):
             words.now = Now(counts, (start, len(counts)))
@@ -181,6 +181,14 @@ class Lines:
             why = "nothing else has the same operation on the same kinds of operands"
             lines.append(f"  {line_ranges(self.single)} {what} depth {why}")
         return lines
+
+
+def _turns(loop: Loop) -> str:
+    """How often the lines of a loop run."""
+    if loop.count == 1:
+        return "once" if loop.guard is None else "once, or not at all if that would change nothing"
+    text = f"{loop.count} rounds, one after the other, the first from the results of the lines above"
+    return text if loop.guard is None else f"at most {text}; those that would change nothing are left out"
 
 
 def _kind(x: Instruction) -> str:

@@ -80,6 +80,8 @@ class Sentences(Kinds[str]):
 
     def take(self, x: Instruction) -> str:
         chosen, values = self.say(x.args[0], x, 1), self.say(x.args[1], x, x.count)
+        if x.count == 1:  # there is nothing to choose: another index is an error's
+            return f"{values}, checked by {chosen}"
         return f"one of the {x.count} numbers {values}, chosen by {chosen}"
 
     def scatter(self, x: Instruction) -> str:

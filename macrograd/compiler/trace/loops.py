@@ -17,15 +17,17 @@ rounds (`macrograd.compiler.program.stretch`). So nothing in the trace may depen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from macrograd import ops
 from macrograd._dataclass import dataclass
 from macrograd.compiler.trace.alike import Form, form_of
+from macrograd.compiler.trace.bodies import Body, Listing, Walks
 from macrograd.compiler.trace.calling import Call, call_of
 from macrograd.compiler.trace.calls import Calls
-from macrograd.compiler.trace.checking import Checks, Inside, tied
+from macrograd.compiler.trace.checking import Inside, tied
+from macrograd.compiler.trace.controls import Control
 from macrograd.compiler.trace.held import Given, HeldLeaves, Leaves
 from macrograd.compiler.trace.reads import Reads
 from macrograd.compiler.trace.rounds import (
@@ -43,7 +45,8 @@ from macrograd.compiler.trace.rounds import (
 from macrograd.compiler.trace.sections import LEAST, LEAST_STOPPED, Plan, Section, planned
 from macrograd.compiler.trace.settling import settled
 from macrograd.control import first_kept, first_state, pair, place_of, same_nesting
-from macrograd.value import Value, constant
+from macrograd.nesting import Nest
+from macrograd.value import constant
 from macrograd.vector import Vector, vector
 
 MOST_OPERATIONS = 300_000  # in a loop that must be written out
@@ -52,30 +55,27 @@ FEWEST_STOPPED = 500  # of all rounds of a loop that stops after any of them
 MOST_INSIDE = 3_000  # in a loop in the body of one with memory=
 
 
-class Listing(Protocol):
-    """Lists the Values of a trace, and knows which are constants."""
-
-    def depends(self, value: Value) -> bool: ...
-    @property
-    def as_eager(self) -> bool: ...
-    @property
-    def checks(self) -> Checks: ...
-    def compared(self, value: Value) -> None: ...
-    def copied(self, original: Value, made: Value) -> None: ...
-    def mark(self, value: Value) -> Hashable: ...
-    def count(self) -> int: ...
-    def since(self, mark: int) -> list[Any]: ...
-
-
 @dataclass(frozen=True)
-class _Body:
-    """A recorded body: its operations, and the placeholders and results of a round."""
+class _Asked:
+    """What is asked of a loop.
 
-    order: list[Any]
-    slots: list[Any]
-    counter: Any
-    outs: list[Any]
-    kept: list[Any]
+    memory  what it is given, or needs
+    stops   whether rounds are left out once they change nothing
+    inside  whether it is in a branch, or in the body of a loop with memory=
+    alone   whether it is in no branch and no body
+    """
+
+    count: int
+    place: str
+    memory: str | int | None
+    stops: bool
+    inside: bool
+    alone: bool
+
+
+def _each_round(count: int) -> Plan:
+    """A section for each round."""
+    return Plan(0, 1, count, 0, 1, 0, 1)
 
 
 class Loops:
@@ -84,6 +84,8 @@ class Loops:
     new     makes a placeholder or another leaf; `number` one for the round number
     apply   records an operation
     trace   lists the Values that were made
+
+    `controls` is what became of them, and of branches.
     """
 
     def __init__(
@@ -97,6 +99,8 @@ class Loops:
         self.rounds, self._new, self._round_number, self._apply, self._trace = rounds, new, number, apply, trace
         self.held = HeldLeaves(rounds, new)
         self.reads = Reads(self.held, new)
+        self._walks = Walks(self.reads)
+        self.controls: list[Control] = []
         self.bodies: set[int] = set()  # the ids of Values that belong to a body and not to a round
         self.calls = Calls()
         self.given: Given | None = None
@@ -113,30 +117,59 @@ class Loops:
         state: Any,
         collect: bool,
         memory: str | int | None = None,
-        stops: bool = False,
+        stops: str = "",
     ) -> Any:
         nest, first = first_state(body, state)
         if not count:
             return (nest.built(first), Vector([])) if collect else nest.built(first)
+        asked = self._asked(count, place_of(body), memory, stops)
+        found, checks, kept_nest = self._recorded(asked, body, nest, len(first), collect)
+        plan = self._plan(asked, found)
+        written = count if plan is not None or asked.inside else self.rounds.of(count)
+        whole = written == count
+        if plan is None:
+            plan = self._written_out(asked, found, whole)
+        current: list[Any] = [
+            constant(x) if whole else self.held.start(x, self._trace.depends) for x in [*first, *[0.0] * checks.added]
+        ]
+        if not whole:
+            self._tell(count, written, self._walks.depends_on(found.slots, found.outs, found.order), len(found.order))
+        self.bodies.update(map(id, found.order), map(id, (found.counter, *found.slots)))
+        self.controls.append(Control(stops or "loop", asked.place, count, written, plan))
+        if plan is not None:
+            section = Section(plan, asked.place, stops=0 if asked.stops else None)
+            current, columns = self._sectioned(section, current, found)
+        else:
+            numbers = [constant(float(k)) if whole else self.held.number(count, k, written) for k in range(written)]
+            current, columns = self._rounds(current, found, enumerate(numbers))
+        self._trace.checks.made += checks.after(current, columns)
+        last = nest.built(current[: len(current) - checks.added])
+        if kept_nest is None:
+            return last
+        return last, kept_nest.built([vector(column) if whole else Kept(count, column) for column in columns])
+
+    def _asked(self, count: int, place: str, memory: str | int | None, stops: str) -> _Asked:
         if self.rounds.keeps:
             memory = None
         elif memory is None and count in self.rounds.sectioned:
             memory = "sqrt"
         if count > MOST_NUMBERS and memory is None:
-            refuse_numbers(f"the loop of {place_of(body)}, of {count} rounds,", count)
-        stops = stops and memory is None and self.rounds.stops
-        shortest = LEAST_STOPPED if stops else LEAST
-        if stops:
-            memory = "sqrt"
+            refuse_numbers(f"the loop of {place}, of {count} rounds,", count)
+        early = bool(stops) and memory is None and self.rounds.stops
         inside = bool(self._branches) or any(x is not None for x in self._around)
-        written = count if memory is not None or inside else self.rounds.of(count)
-        whole = written == count
+        alone = not self._around and not self._branches
+        return _Asked(count, place, "sqrt" if early else memory, early, inside, alone)
+
+    def _recorded(
+        self, asked: _Asked, body: Callable[[Any, Any], Any], nest: Nest, numbers: int, collect: bool
+    ) -> tuple[Body, Inside, Nest | None]:
+        """The body of a loop whose state holds so many numbers, the checks in it, and how what it keeps is nested."""
         mark, checked = self._trace.count(), len(self._trace.checks.made)
         counter = self._round_number()
-        self.reads.count(counter, count, not whole)
-        slots = [self._new() for _ in first]
-        alone = not self._around and not self._branches
-        self._around.append(memory)
+        whole = asked.memory is not None or asked.inside or self.rounds.of(asked.count) == asked.count
+        self.reads.count(counter, asked.count, not whole)
+        slots = [self._new() for _ in range(numbers)]
+        self._around.append(asked.memory)
         try:
             found = body(counter, nest.built(slots))
         finally:
@@ -147,67 +180,60 @@ class Loops:
             kept_nest, kept = first_kept(body, extra)
         outs = [constant(x) for x in same_nesting(body, "the state", nest, found)]
         kept = [constant(x) for x in kept]
-        order = self._of_a_round([*outs, *kept], set(map(id, self._trace.since(mark))), counter)
+        order = self._walks.of_a_round([*outs, *kept], set(map(id, self._trace.since(mark))), counter)
         checks = Inside(self._trace.checks.since(checked))
         if checks.made:
-            depends = self._depends_on(slots, outs, order)
-            unseen = checks.unseen(order, self._inner, outs, kept, depends)
+            depends = self._walks.depends_on(slots, outs, order)
+            unseen = checks.unseen(order, self._walks.inner, outs, kept, depends)
             if unseen:  # a number of the state depends on them
-                first, slots = [*first, 0.0], [*slots, self._new()]
+                slots = [*slots, self._new()]
                 outs = [*outs, tied(slots[-1], unseen, self._trace.compared)]
-                order = self._of_a_round([*outs, *kept], set(map(id, self._trace.since(mark))), counter)
-        plan = None
-        if inside and memory is None and count >= LEAST_STOPPED and count * len(order) > MOST_INSIDE:
+                order = self._walks.of_a_round([*outs, *kept], set(map(id, self._trace.since(mark))), counter)
+        return Body(order, slots, counter, outs, kept), checks, kept_nest
+
+    def _plan(self, asked: _Asked, body: Body) -> Plan | None:
+        """The sections of a loop that has some."""
+        count, operations, memory = asked.count, len(body.order), asked.memory
+        shortest = LEAST_STOPPED if asked.stops else LEAST
+        if asked.inside and memory is None and count >= LEAST_STOPPED and count * operations > MOST_INSIDE:
             memory, shortest = "sqrt", LEAST_STOPPED
-        if stops and self._apart(count, order):
-            plan = Plan(0, 1, count, 0, 1, 0, 1)
-        elif memory is not None:
-            depends = self._depends_on(slots, outs, order)
-            enough, period = settled(depends) or (count, 1)
-            self.rounds.repeat(period)
-            least = max(self.rounds.least, enough)
-            plan = planned(count, len(slots), len(order), memory, least, self.rounds, place_of(body), shortest, alone)
-            if plan is None and not inside:
-                written = self.rounds.of(count)
-                whole = written == count
-        current: list[Any] = [constant(x) if whole else self.held.start(x, self._trace.depends) for x in first]
-        if plan is None and inside and count * len(order) > MOST_INSIDE:
+        if asked.stops and self._apart(count, body.order):
+            return _each_round(count)
+        if memory is None:
+            return None
+        enough, period = settled(self._walks.depends_on(body.slots, body.outs, body.order)) or (count, 1)
+        self.rounds.repeat(period)
+        least = max(self.rounds.least, enough)
+        return planned(
+            count, len(body.slots), operations, memory, least, self.rounds, asked.place, shortest, asked.alone
+        )
+
+    def _written_out(self, asked: _Asked, body: Body, whole: bool) -> Plan | None:
+        """None for a loop of which all rounds are written (the `whole`), or a few that tell the others. One that is too
+        long for that has a section for each round, or raises."""
+        count, operations = asked.count, len(body.order)
+        if asked.inside and count * operations > MOST_INSIDE:
             if self.rounds.stops:  # around it is perhaps only a branch, or a loop that stops
                 raise NoSections
             raise ValueError(
-                f"the loop of {place_of(body)} is in the body of one with memory= or in a branch, where it is "
-                f"written out in full, and {count} rounds of {len(order)} operations are too many for that: leave out "
+                f"the loop of {asked.place} is in the body of one with memory= or in a branch, where it is "
+                f"written out in full, and {count} rounds of {operations} operations are too many for that: leave out "
                 "memory=, or write the branch with mg.where"
             )
-        long = plan is None and whole and count > WRITTEN_OUT and count * len(order) > MOST_OPERATIONS
-        if long and count in self.rounds.sectioned and count * len(kept) <= MOST_OPERATIONS:
-            plan = Plan(0, 1, count, 0, 1, 0, 1)
-        elif long:
-            raise Unrolled(
-                count,
-                f"{count} rounds of {len(order)} operations, {place_of(body)}. Its rounds differ once compiled: give "
-                "the state fewer numbers, or write the difference with mg.where",
-            )
-        if not whole:
-            self._tell(count, written, self._depends_on(slots, outs, order), len(order))
-        self.bodies.update(map(id, order), map(id, (counter, *slots)))
-        body_of = _Body(order, slots, counter, outs, kept)
-        if plan is not None:
-            section = Section(plan, place_of(body), stops=0 if stops else None)
-            current, columns = self._sectioned(section, current, body_of)
-        else:
-            numbers = [constant(float(k)) if whole else self.held.number(count, k, written) for k in range(written)]
-            current, columns = self._rounds(current, body_of, enumerate(numbers))
-        self._trace.checks.made += checks.after(current, columns)
-        last = nest.built(current[: len(current) - checks.added])
-        if kept_nest is None:
-            return last
-        return last, kept_nest.built([vector(column) if whole else Kept(count, column) for column in columns])
+        if not whole or count <= WRITTEN_OUT or count * operations <= MOST_OPERATIONS:
+            return None
+        if count in self.rounds.sectioned and count * len(body.kept) <= MOST_OPERATIONS:
+            return _each_round(count)
+        raise Unrolled(
+            count,
+            f"{count} rounds of {operations} operations, {asked.place}. Its rounds differ once compiled: give "
+            "the state fewer numbers, or write the difference with mg.where",
+        )
 
     def _rounds(
         self,
         current: list[Any],
-        body: _Body,
+        body: Body,
         numbers: Iterable[tuple[int, Any]],
         outside: dict[int, Any] | None = None,
     ) -> tuple[list[Any], list[list[Any]]]:
@@ -224,7 +250,7 @@ class Loops:
 
     # --- sections -----------------------------------------------------------------------------------------------
 
-    def _sectioned(self, section: Section, current: list[Any], body: _Body) -> tuple[list[Any], list[list[Any]]]:
+    def _sectioned(self, section: Section, current: list[Any], body: Body) -> tuple[list[Any], list[list[Any]]]:
         """The state after the head, one section that stands for all, and the tail, and what the rounds keep."""
         plan = section.plan
         reads = [x for x in body.order if self.reads.of(x) is not None]
@@ -250,7 +276,7 @@ class Loops:
         tail = plain(plan.head + plan.rounds * plan.count, plan.tail)
         return current, [[*a, *b, *c] for a, b, c in zip(head, kept, tail, strict=True)]
 
-    def _write(self, section: Section, body: _Body, outside: dict[int, Any]) -> None:
+    def _write(self, section: Section, body: Body, outside: dict[int, Any]) -> None:
         """Write the rounds of a section, with these leaves for what comes from outside."""
         plan, state = section.plan, section.carry
         if plan.rounds > 1 or section.stops is None:  # a while_loop has no round number
@@ -313,15 +339,17 @@ class Loops:
             outs = [constant(x) for x in compute()]
         finally:
             self._branches -= self.rounds.stops
-        order = self._of_a_round(outs, set(map(id, self._trace.since(mark))), None)
-        if not self.rounds.stops or not FEWEST_OPERATIONS <= len(order) <= MOST_OPERATIONS // 10:
-            return outs
-        if any(self.reads.of(x) is not None for x in order):  # from values that the branch made
+        order = self._walks.of_a_round(outs, set(map(id, self._trace.since(mark))), None)
+        long = FEWEST_OPERATIONS <= len(order) <= MOST_OPERATIONS // 10 and self.rounds.stops
+        # Nor if it reads from values that it made.
+        plan = None if not long or any(self.reads.of(x) is not None for x in order) else _each_round(1)
+        self.controls.append(Control("branch", where, 1, 1, plan))
+        if plan is None:
             return outs
         made = set(map(id, order))
         own = [*{id(x): x for x in outs if id(x) in made}.values()]  # others need no section
         form, outside = form_of(order, own, (), self._trace.mark)
-        section = self._sections.setdefault(form, Section(Plan(0, 1, 1, 0, 1, 0, 1), where, stops=0))
+        section = self._sections.setdefault(form, Section(plan, where, stops=0))
         if section.call is None:
             new = self._leaves(section, 1 + len(own), outside)
             mark = self._trace.count()
@@ -333,23 +361,6 @@ class Loops:
             self._trace.checks.made.append(check if made.isdisjoint(map(id, check)) else (*found,))
         results = dict(zip(map(id, own), found, strict=True))
         return [results.get(id(x), x) for x in outs]
-
-    def _inner(self, x: Any) -> Sequence[Any]:
-        """What a Value of a body depends on, but for the elements that it reads."""
-        return () if self.reads.of(x) is not None else x.inputs
-
-    def _depends_on(self, slots: list[Any], outs: list[Any], order: list[Any]) -> list[int]:
-        """The slots that each number of the next state depends on, as bits."""
-        on = {id(slot): 1 << k for k, slot in enumerate(slots)}
-        for x in order:
-            read = self.reads.of(x)
-            inner = x.inputs if read is None else read.elements()
-            found = 0
-            if read is None or not on.keys().isdisjoint(map(id, inner)):  # elements can be a million
-                for y in inner:
-                    found |= on.get(id(y), 0)
-            on[id(x)] = found
-        return [on.get(id(x), 0) for x in outs]
 
     def _tell(self, count: int, written: int, depends: list[int], operations: int) -> None:
         """Raise MoreRounds or Unrolled if the rounds written are too few to tell the others."""
@@ -363,29 +374,6 @@ class Loops:
             )
         if least > written:
             raise MoreRounds(count, least)
-
-    def _of_a_round(self, roots: list[Any], made: set[int], counter: Any) -> list[Any]:
-        """The Values that the roots depend on within a round, operands first: all operations of the body, even those
-        that are the same in every round, because eagerly each round does them; and reads that depend on its counter or
-        on these operations."""
-        order: list[Any] = []
-        seen: set[int] = set()
-        stack: list[tuple[Any, bool]] = [(x, False) for x in reversed(roots)]
-        while stack:
-            x, ready = stack.pop()
-            if ready:
-                order.append(x)
-                continue
-            read = self.reads.of(x)
-            if id(x) in seen or (read is None and (id(x) not in made or x._a is None)):
-                continue
-            seen.add(id(x))
-            inner = x.inputs if read is None else self.reads.inside(read, made)
-            if read is not None and not inner and all(c != id(counter) for c, _ in read.form[1]):
-                continue
-            stack.append((x, True))
-            stack.extend((y, False) for y in reversed(inner) if id(y) not in seen)
-        return order
 
     def _copy(self, order: list[Any], new: dict[int, Any], known: tuple[int, int]) -> None:
         for x in order:

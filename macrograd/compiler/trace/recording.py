@@ -108,7 +108,7 @@ class Recording(Interpreter):
         state: Any,
         collect: bool,
         memory: str | int | None = None,
-        stops: bool = False,
+        stops: str = "",
     ) -> Any:
         around, self._indices = self._indices, dict(self._indices)  # those that the body makes are its own
         try:

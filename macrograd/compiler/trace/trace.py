@@ -24,6 +24,7 @@ from macrograd._numpy import REFUSED
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.calls import Calls
 from macrograd.compiler.trace.checking import Checks, Unused
+from macrograd.compiler.trace.controls import Control
 from macrograd.compiler.trace.eager_calls import Expanded
 from macrograd.compiler.trace.eager_graph import TooMany
 from macrograd.compiler.trace.eager_order import Changed, as_eager_walks
@@ -52,6 +53,7 @@ class Trace:
     even       checks where the parameters that they read are
     one        the uniform input with which a derivative begins, if not with a constant
     calls      what the tape calls; `sections` has the tape of each section by the number of its call
+    controls   what became of loops and branches
     """
 
     tape: Tape
@@ -65,6 +67,7 @@ class Trace:
     even: Evenness
     calls: Calls
     sections: dict[int, SectionTape]
+    controls: list[Control]
 
 
 class Arguments:
@@ -175,7 +178,18 @@ def _traced(
     reads = recording.loops.reads
     arrays = [*reads.arrays.values()]
     return Trace(
-        tape, parameters, structure, numbers, given, leaves.one, recording.checks, arrays, reads.even, calls, sections
+        tape,
+        parameters,
+        structure,
+        numbers,
+        given,
+        leaves.one,
+        recording.checks,
+        arrays,
+        reads.even,
+        calls,
+        sections,
+        recording.loops.controls,
     )
 
 

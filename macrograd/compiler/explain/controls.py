@@ -1,0 +1,57 @@
+"""What became of the loops and branches that a function has, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from math import prod
+
+from macrograd.compiler.explain.words import plural
+from macrograd.compiler.trace.controls import Control
+from macrograd.compiler.trace.sections import Plan
+
+_MOST_LINES = 16
+_AGAIN = ("once", "twice", *(f"{k} times" for k in range(3, 8)))
+
+
+def described(controls: Sequence[Control], batch: bool) -> list[str]:
+    """A line for each loop and branch; those that are alike share one."""
+    found = Counter(_branch(x, batch) if x.what == "branch" else _loop(x, batch) for x in controls)
+    lines = [text + (f" ({times} times)" if times > 1 else "") for text, times in found.items()]
+    more = len(lines) - _MOST_LINES
+    return lines if more <= 0 else [*lines[:_MOST_LINES], f"… and {plural(more, 'more loop')} or branches"]
+
+
+def _branch(x: Control, batch: bool) -> str:
+    if x.plan is None:
+        return f"the branch {x.where}: always computed, and chosen where it is taken"
+    return f"the branch {x.where}: computed only if it is taken" + (" by a sample of the block" if batch else "")
+
+
+def _loop(x: Control, batch: bool) -> str:
+    name = f"implicit() for {x.where}" if x.what == "implicit" else f"the {x.what} of {x.where}"
+    stops, rounds = x.what != "loop", plural(x.count, "round")
+    if x.plan is not None:
+        done = f"once {'all samples of a block are' if batch else 'it is'} done"
+        return name + _in_sections(x.plan, f"none is begun {done}" if stops else "")
+    if x.written < x.count:
+        text = f"{name}: traced once, and the program of its {rounds} told from that of {x.written:,}"
+    else:
+        text = f"{name}: its {rounds} {'is' if x.count == 1 else 'are'} written out, and rolled like everything else"
+    return text + ("; those after its end change nothing" if stops else "")
+
+
+def _in_sections(plan: Plan, ends: str) -> str:
+    """What follows the name of a loop that has sections."""
+    if plan.rounds > 1:
+        kept, again = plan.count // prod(plan.groups) + sum(plan.groups), _AGAIN[len(plan.groups)]
+        return (
+            f", in {plan.count:,} sections of {plan.rounds:,} rounds{f', of which {ends},' if ends else ','} keeps the "
+            f"state before {kept:,} of these; a derivative computes its rounds again {again}"
+        )
+    if ends:
+        return f": at most {plural(plan.count, 'round')}, of which {ends}"
+    return (
+        f", whose {plan.count:,} rounds cannot be told from a few, keeps the state before each; a derivative computes "
+        "its rounds again once"
+    )

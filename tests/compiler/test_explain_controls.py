@@ -1,0 +1,108 @@
+"""`explain` says of each loop and branch what became of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import macrograd as mg
+from macrograd import Value
+from macrograd.compiler.explain import controls
+from macrograd.compiler.explain.controls import described
+from macrograd.compiler.trace.controls import Control
+
+Q = Value(0.1, "q")
+
+
+def step(i: Any, s: Any) -> Any:
+    return 0.9 * s + mg.sin(Q * i)
+
+
+def shrunk(s: Any) -> Any:
+    return 0.9 * s
+
+
+def long(s: Any) -> Any:
+    for _ in range(30):
+        s = mg.tanh(1.01 * s) + Q
+    return s
+
+
+def told(function: Callable[..., Any], *args: Any, **options: Any) -> list[str]:
+    text = mg.compile(function, **options).explain(*args)
+    return [line for line in text.partition("\n\n(k) is")[0].splitlines() if "test_explain_controls.py:" in line]
+
+
+def only(lines: list[str], name: str) -> str:
+    (line,) = [line for line in lines if name in line]
+    return re.sub(r" at \S+\.py:\d+", "", line)
+
+
+@pytest.mark.parametrize(
+    ("count", "memory", "text"),
+    [
+        (1, None, "the loop of step(): its 1 round is written out, and rolled like everything else"),
+        (12, None, "the loop of step(): its 12 rounds are written out, and rolled like everything else"),
+        (5000, None, "the loop of step(): traced once, and the program of its 5,000 rounds told from that of 16"),
+        (
+            5000,
+            "sqrt",
+            "the loop of step(), in 72 sections of 69 rounds, keeps the state before 72 of these; a derivative "
+            "computes its rounds again once",
+        ),
+    ],
+)
+def test_a_loop_is_written_told_from_a_few_rounds_or_in_sections(count: int, memory: str | None, text: str) -> None:
+    assert only(told(lambda x: mg.loop(count, step, x, memory=memory), 1.0), "step()") == text
+
+
+def test_a_loop_that_stops_says_which_rounds_are_left_out() -> None:
+    def run(body: Callable[[Any], Any], most: int) -> Callable[[Any], Any]:
+        return lambda x: mg.while_loop(lambda s: s > 1e-3, body, x, most=most)
+
+    written = "the while_loop of shrunk(): its 50 rounds are written out, and rolled like everything else; those after "
+    assert only(told(run(shrunk, 50), 1.0), "shrunk()") == f"{written}its end change nothing"
+    apart = "the while_loop of long(): at most 50 rounds, of which none is begun once "
+    assert only(told(run(long, 50), 1.0), "long()") == f"{apart}it is done"
+    assert only(told(run(long, 50), [1.0], batch=True), "long()") == f"{apart}all samples of a block are done"
+    assert only(told(run(shrunk, 500), 1.0), "shrunk()").startswith(
+        "the while_loop of shrunk(), in 6 sections of 78 rounds, of which none is begun once it is done, keeps the "
+    )
+    solved = told(lambda x: mg.implicit(lambda u: u * u - x, 1.0), 2.0)
+    assert only(solved, "implicit() for <lambda>()").endswith("; those after its end change nothing")
+
+
+def test_a_branch_says_when_it_is_computed() -> None:
+    def run(x: Any) -> Any:
+        return mg.cond(x > 0.0, long, shrunk, x)
+
+    assert only(told(run, 1.0), "long()") == "the branch long(): computed only if it is taken"
+    short = "the branch shrunk(): always computed, and chosen where it is taken"
+    assert only(told(run, 1.0), "shrunk()") == short
+    batched = told(run, [1.0], batch=True)
+    assert only(batched, "long()") == "the branch long(): computed only if it is taken by a sample of the block"
+    text = mg.compile(run).explain(1.0)
+    assert "\n    once, or not at all if that would change nothing:\n" in text
+    assert "1 rounds" not in text
+
+
+def test_what_is_alike_shares_a_line_and_many_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(x: Any) -> Any:
+        for _ in range(7):
+            x = mg.cond(x > 0.0, shrunk, shrunk, x)
+        return x
+
+    assert only(told(run, 1.0), "shrunk()").endswith("where it is taken (14 times)")
+    monkeypatch.setattr(controls, "_MOST_LINES", 3)
+    many = [Control("loop", f"f{k}()", 2, 2, None) for k in range(5)]
+    assert described(many, batch=False)[3:] == ["… and 2 more loops or branches"]
+    assert len(described(many[:3], batch=False)) == 3
+
+
+def test_a_check_is_no_choice() -> None:
+    text = mg.compile(lambda x: mg.while_loop(lambda s: s > 1.0, shrunk, x, most=9)).explain(2.0)
+    assert ", checked by (" in text
+    assert "one of the 1 numbers" not in text
