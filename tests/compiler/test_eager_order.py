@@ -304,6 +304,22 @@ def test_a_test_does_not_read_what_is_right_on_another_way_only() -> None:
         assert [f.backward(x, k), P.grad, Q.grad, R.grad] == expected
 
 
+def test_a_result_is_right_on_every_way() -> None:
+    """A Value that is a result, and before that one value of a take or of a branch."""
+
+    def fn(x: Any, k: Any) -> Any:
+        inner = mg.take([2.0 * P, 3.0 * Q, x], k) ** 3.0
+        outer = mg.take([P, inner, Q], k)
+        side = mg.where(x > P, inner * R, Q)
+        chosen = mg.cond(x > P, lambda: side + inner, lambda: R)
+        return [outer, chosen, first_met(x), side, inner]
+
+    f = mg.compile(fn, strict=True, backend="numpy")
+    for x in (0.5, -0.5):
+        for k in (0.0, 1.0, 2.0):
+            assert [float(y) for y in f(x, k)] == [float(getattr(y, "data", y)) for y in fn(x, k)]
+
+
 def clamped(p: Any, x: Any, k: Any) -> Any:
     """Maximum, minimum, relu and where are operations eagerly, but what they do not take gets no contribution."""
     a, b = p[0] * p[1], 0.3 * x - p[2]

@@ -161,10 +161,11 @@ class _Instances:
     ) -> tuple[list[Value], dict[int, tuple[Value, ...]]]:
         """The Values, and what those of them that are no copies read in this order, by their ids."""
         reads: dict[int, tuple[Value, ...]] = {}
+        whole = set(map(id, results))  # what is a result is right on all ways
         for _, x, ways in placed:
             inputs = self._read(x, ways)
             some = self.made.setdefault(id(x), [])
-            node = x if not some else _made(x, x.op, inputs)
+            node = x if id(x) not in reads and (NOWHERE in ways or id(x) not in whole) else _made(x, x.op, inputs)
             if node is x:
                 reads[id(x)] = inputs
                 if NOWHERE not in ways:
