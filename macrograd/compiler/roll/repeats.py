@@ -16,6 +16,7 @@ from macrograd.compiler.tape.tape import Ints, distinct
 LEAST_ROUNDS = 4
 _LONGEST_PERIOD = 512  # groups
 _LEAST_GROUPS = 8  # in all rounds: fewer are just as well unrolled
+_SHORT = 1 << 13  # groups of a sequence
 _MUCH_MORE = 1.5
 _DEEPEST = 3
 
@@ -49,7 +50,7 @@ def candidates(signatures: Ints) -> dict[int, Candidate]:
     """
     accepted: dict[int, Candidate] = {}
     owner = np.full(len(signatures), -1)  # the key of the candidate that contains a group
-    for period in range(1, min(_LONGEST_PERIOD, len(signatures) // LEAST_ROUNDS) + 1):
+    for period in _periods(signatures):
         runs = _candidates(signatures, period)
         for run in runs:
             rivals = {key: accepted[key] for key in distinct(owner[run.first : run.end]).tolist() if key >= 0}
@@ -87,6 +88,21 @@ def nested(signatures: Ints) -> list[dict[int, Candidate]]:
         if inner:
             firsts = {run: begin[[run.first, run.first + run.period]].tolist() for run in inner.values()}
             found.append({a: Candidate(a, b - a, run.rounds) for run, (a, b) in firsts.items()})
+    return found
+
+
+def _periods(signatures: Ints) -> Iterable[int]:
+    """The periods that runs may have. Of a short sequence those for which two of a few groups are equal, one of which
+    is in every run: NumPy's calls for each period would take longer than what they do."""
+    longest = min(_LONGEST_PERIOD, len(signatures) // LEAST_ROUNDS)
+    if not longest or len(signatures) > _SHORT:
+        return range(1, longest + 1)
+    periods = np.arange(1, longest + 1)
+    step = np.maximum(periods * (LEAST_ROUNDS - 1), _LEAST_GROUPS - periods)
+    count = (len(signatures) - periods - 1) // step + 1
+    period = np.repeat(periods, count)
+    place = np.repeat(step, count) * (np.arange(len(period)) - np.repeat(np.cumsum(count) - count, count))
+    found: list[int] = distinct(period[signatures[place] == signatures[place + period]]).tolist()
     return found
 
 
