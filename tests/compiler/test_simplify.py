@@ -124,6 +124,8 @@ def rewrite(rewriting: Callable[[Tape], Tape], *lines: str, result: str = "") ->
         (["%2 = sum %0", "%3 = exp %2"], ["%2 = exp %0"]),
         (["%2 = constant 2.0", "%3 = pow %0 %2"], ["%2 = mul %0 %0"]),
         (["%2 = constant -1.0", "%3 = pow %0 %2"], ["%2 = constant 1.0", "%3 = div %2 %0"]),
+        (["%2 = constant -4.0", "%3 = div %0 %2"], ["%2 = constant -0.25", "%3 = mul %0 %2"]),
+        (["%2 = constant 8.507059173023462e+37", "%3 = div %0 %2"], [f"%2 = constant {2.0**-126}", "%3 = mul %0 %2"]),
         (["%2 = constant 3.0", "%3 = where %2 %0 %1", "%4 = exp %3"], ["%2 = exp %0"]),
         (["%2 = constant nan", "%3 = where %2 %0 %1", "%4 = exp %3"], ["%2 = exp %0"]),
         (["%2 = constant -0.0", "%3 = where %2 %0 %1", "%4 = exp %3"], ["%2 = exp %1"]),
@@ -144,6 +146,11 @@ def test_identities(lines: list[str], expected: list[str]) -> None:
         ["%2 = constant -0.0", "%3 = sub %0 %2"],  # -0 − -0 is 0
         ["%2 = sub %0 %0"],  # ∞ − ∞ is a NaN
         ["%2 = div %0 %0"],  # 0 ÷ 0 is a NaN
+        ["%2 = constant 3.0", "%3 = div %0 %2"],  # ⅓ is rounded
+        ["%2 = constant 0.0", "%3 = div %0 %2"],
+        ["%2 = constant inf", "%3 = div %0 %2"],
+        [f"%2 = constant {2.0**127}", "%3 = div %0 %2"],  # 2⁻¹²⁷ is not a normal number in float32
+        ["%2 = constant 2.0", "%3 = div %2 %0"],
         ["%2 = constant 0.5", "%3 = pow %0 %2"],  # (−∞)^½ is ∞, √−∞ a NaN
         ["%2 = maximum %0 %1"],
         ["%2 = constant 9.0", "%3 = take %2 %0 %1"],  # an index out of range is found when the program runs
@@ -169,6 +176,17 @@ def test_an_identity_beside_an_inverse() -> None:
     tape = tapes.parse("\n".join([*LEAVES, *lines, "return %6"]))
     for x in SPECIAL:
         same_bits(tape, rewritings.identities(tape), [1.0], [x])
+
+
+def test_divisions_by_powers_of_two_keep_every_bit() -> None:
+    """Also of what is beside them: their reciprocals move all entries behind the divisors."""
+    lines = ["%2 = constant 2.0", "%3 = constant -0.125", "%4 = div %0 %2", "%5 = div %0 %3", "%6 = div %4 %1"]
+    lines += ["%7 = constant 3.0", "%8 = div %5 %2", "%9 = div %7 %2", "%10 = div %8 %7"]
+    tape = tapes.parse("\n".join([*LEAVES, *lines, "return %4 %5 %6 %8 %9 %10 %2 %3 %7"]))
+    rewritten = tapes.verify(rewritings.identities(tape))
+    assert str(rewritten).count("div") == 2  # by the parameter, and by 3
+    for x in (*SPECIAL, 5e-324, -3.0 * 2.0**-1074, 1.7e308):
+        same_bits(tape, rewritten, [1.0], [x])
 
 
 def test_folding() -> None:

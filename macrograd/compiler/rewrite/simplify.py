@@ -30,6 +30,7 @@ _ROUNDED_AS_FLOATS: tuple[tuple[ops.Op, Callable[..., Any]], ...] = (
 _CHOOSING = {op.code for op in (ops.where, ops.onehot, ops.take)}
 _REWRITTEN = _CHOOSING | {op.code for op in (ops.mul, ops.div, ops.power, ops.sub, ops.sum_, ops.neg, ops.maximum)}
 _MOST_ROUNDS = 8
+_MOST_EXACT = 126  # of the exponent of a power of two whose reciprocal is a normal number, in float32, too
 _FEW = 16  # entries that are computed faster one by one than as arrays
 _VARIES = 2 * tapes.MOST
 Bools = NDArray[np.bool_]
@@ -156,7 +157,8 @@ def identities(tape: Tape) -> Tape:
     """Entries that equal one of their operands, or a cheaper operation on them, bit for bit for all operands:
 
     x · 1 = 1 · x = x        x ÷ 1 = x        x − 0 = x           −(−x) = x       sum(x) = x
-    x¹ = x                   x² = x · x       x⁻¹ = 1 ÷ x         onehot, take, where of constants, as below:
+    x¹ = x                   x² = x · x       x⁻¹ = 1 ÷ x         x ÷ ±2ᵏ = x · ±2⁻ᵏ for |k| ≤ 126
+    onehot, take, where of constants:
     where(c, a, b) = a for a constant c ≠ 0 and b for c = 0;   where(c, a, a) = a
     maximum(where(c, 1, 0), where(c, 0, 1)) = 1
     onehot(i, k, g) = g for equal constants i and k
@@ -186,7 +188,8 @@ def identities(tape: Tape) -> Tape:
     if {ops.maximum.code, ops.where.code} <= there:
         _both_sides(tape, alias)
     tape = _replace(tape, alias)
-    return _without_powers(tape) if ops.power.code in there else tape
+    tape = _without_powers(tape) if ops.power.code in there else tape
+    return _without_divisions(tape) if ops.div.code in there else tape
 
 
 def _known_choices(tape: Tape, alias: Ints) -> None:
@@ -237,6 +240,30 @@ def _without_powers(tape: Tape) -> Tape:
     operand[tape.start[inverse]] = _side(tape, inverse, 1)  # the exponent −1, replaced by the constant 1 below
     operand[tape.start[inverse] + 1] = _side(tape, inverse, 0)
     return _with_ones(tapes.make(code, tape.start, operand, tape.leaf, tape.results), inverse)
+
+
+def _without_divisions(tape: Tape) -> Tape:
+    """x ÷ c = x · c⁻¹ for a power of two c whose reciprocal is a normal number in float32, too: both are one number,
+    rounded once."""
+    ids = _entries(tape, ops.div)
+    divisor = _side(tape, ids, 1)
+    mantissa, exponent = np.frexp(tape.leaf[divisor])
+    exact = (tape.code[divisor] == CONSTANT) & (np.abs(mantissa) == 0.5) & (np.abs(exponent - 1) <= _MOST_EXACT)
+    if not exact.any():
+        return tape
+    ids, divisor = ids[exact], divisor[exact]
+    known = np.unique(divisor)  # after each of these comes its reciprocal
+    shift = np.arange(len(tape) + 1) + np.searchsorted(known, np.arange(len(tape) + 1))
+    operand, code = shift[tape.operand], np.insert(tape.code, known + 1, CONSTANT)
+    operand[tape.start[ids] + 1] = shift[divisor] + 1
+    code[shift[ids]] = ops.mul.code
+    return tapes.make(
+        code,
+        np.insert(tape.start, known + 1, tape.start[known + 1]),
+        operand,
+        np.insert(tape.leaf, known + 1, 1.0 / tape.leaf[known]),
+        shift[tape.results],
+    )
 
 
 def without_detach(tape: Tape) -> Tape:
