@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from random_programs import RandomProgram, Recurrence, programs, recurrences
 
 import macrograd as mg
-from macrograd import Value
+from macrograd import Value, ops
 from macrograd.compiler import pipeline
 from macrograd.compiler.jit.text import DOUBLE
-from macrograd.compiler.program.program import Index, Instruction, Loop, Program, counted, verify
+from macrograd.compiler.program.program import Index, Instruction, Loop, Program, Segment, counted, verify
 from macrograd.compiler.roll.groups import Group
 from macrograd.compiler.targets.scalar import fuse
 from macrograd.compiler.targets.scalar.fuse import groups, readers
@@ -67,6 +67,54 @@ def test_what_follows_a_sum_of_products_is_in_its_group() -> None:
     assert kinds[4] == ["map", "map", "reduce"]  # the adjoint through relu; the gradient of v, which reads it too
 
 
+def map_of(op: Any, dims: tuple[int, ...], out: Index, *args: Index) -> Instruction:
+    return Instruction("map", op.code, dims, out, args)
+
+
+def v(base: int, *member: int, term: int = 0) -> Index:
+    return Index("v", base, member, term)
+
+
+SUM = Instruction("dot", 0, (6, 4), v(100, 4, 1), segments=(Segment(3, v(0, 3, 0, term=1), v(20, 0, 3, term=1)),))
+
+
+@pytest.mark.parametrize(
+    "follows",
+    [
+        map_of(ops.relu, (4, 6), v(200, 6, 1), v(100, 1, 4)),  # column by column
+        map_of(ops.relu, (24,), v(200, 1), v(100, 1)),  # by one counter
+        map_of(ops.relu, (24,), v(200, 2), v(123, -1)),  # and backwards
+        map_of(ops.relu, (6, 4), v(200, 4, 1), v(120, -4, 1)),  # from the last row to the first
+        map_of(ops.mul, (4, 6), v(200, 6, 1), v(40, 6, 1), v(103, -1, 4)),
+    ],
+    ids=str,
+)
+def test_a_map_gets_the_counters_of_the_sums_that_it_reads(follows: Instruction) -> None:
+    (group,) = groups([SUM, follows], np.ones(300, np.int64), TARGET)
+    moved = group.instructions[1]
+    assert moved.dims == SUM.dims
+    assert any(x.affine and (x.base, x.member) == (100, (4, 1)) for x, _ in moved.operands() if isinstance(x, Index))
+    np.testing.assert_array_equal(members(follows), members(moved))
+    assert group.stored == (False, True)
+
+
+@pytest.mark.parametrize(
+    "apart",
+    [
+        map_of(ops.relu, (4, 6), v(200, 6, 1), v(101, 1, 4)),  # partly of other results
+        map_of(ops.relu, (4, 5), v(200, 6, 1), v(100, 1, 4)),  # of some results
+        map_of(ops.relu, (24,), v(200, 1), v(100, 2)),
+        map_of(ops.relu, (2, 3, 4), v(200, 12, 4, 1), v(100, 12, 4, 1)),  # its first two would have to be one
+        map_of(ops.relu, (8, 3), v(200, 3, 1), v(100, 3, 1)),  # a row of four would begin in the middle of one of three
+        map_of(ops.mul, (24,), v(200, 1), v(100, 1), Index("v", 40, (0,), members=np.arange(24) ** 2)),
+    ],
+    ids=str,
+)
+def test_a_map_keeps_its_counters_if_others_do_not_lead_it_along(apart: Instruction) -> None:
+    found = groups([SUM, apart], np.ones(1000, np.int64), TARGET)
+    assert [group.instructions for group in found] == [(SUM,), (apart,)]
+
+
 def test_what_only_the_group_reads_is_not_stored() -> None:
     ((_, found, _),) = of_steps(gradient(net, [(5,), ()]))
     assert found[0].stored == (False, True)  # relu's argument; relu itself is read by the next sum
@@ -91,7 +139,10 @@ def check(program: Program) -> None:
     """Every instruction is there once, the order of the groups is sound, and what is not stored is not missed."""
     for before, found, counts in of_steps(program):
         after = [instruction for group in found for instruction in group.instructions]
-        assert sorted(map(id, before)) == sorted(map(id, after))
+        assert sorted(map(name, before)) == sorted(map(name, after))
+        moved = {name(instruction): instruction for instruction in after}
+        for instruction in before:
+            np.testing.assert_array_equal(members(instruction), members(moved[name(instruction)]))
         for group in found:
             for instruction, stored in zip(group.instructions, group.stored, strict=True):
                 assert stored or not read_elsewhere(program, instruction, group, counts)
@@ -108,18 +159,33 @@ def check(program: Program) -> None:
     verify(replace(program, block=again(program.block, ())))
 
 
+def name(instruction: Instruction) -> tuple[str, int]:
+    """Its first result: every slot is written once."""
+    return instruction.out.space, int(instruction.out.slots(instruction.dims).min())
+
+
+def members(instruction: Instruction) -> Any:
+    """For each result of an instruction its slot and those of its operands, in the order of the results."""
+    operands = [(x, count) for x, count in instruction.operands() if isinstance(x, Index)]
+    slots = [x.slots(instruction.dims, count) for x, count in [(instruction.out, 1), *operands]]
+    rows = np.concatenate(slots, axis=1)
+    return rows[np.argsort(rows[:, 0], kind="stable")]
+
+
 def read_elsewhere(program: Program, made: Instruction, group: Group, counts: tuple[int, ...]) -> bool:
     slots = {int(s) for r in np.ndindex(*counts) for s in made.out.slots(made.dims, 1, r).ravel()}
     if slots & {slot for space, slot in program.results if space == made.out.space}:
         return True
+    inside = {name(instruction): instruction for instruction in group.instructions}
     for step in program.block:
         for instruction, around in counted(step):
+            instruction = inside.get(name(instruction), instruction)
             for x, count in instruction.operands():
                 if not isinstance(x, Index) or x.space != "v":
                     continue
                 for r in np.ndindex(*around):
                     read = x.slots(instruction.dims, count, r)
-                    if instruction in group.instructions and np.array_equal(read, made.out.slots(made.dims, 1, r)):
+                    if name(instruction) in inside and np.array_equal(read, made.out.slots(made.dims, 1, r)):
                         continue
                     if slots & set(read.ravel().tolist()):
                         return True

@@ -5,6 +5,9 @@ its derivative's mask after the transposed product, the sum over the batch of ei
 counters and an operand is an earlier result of the group, all of them are computed for one tile before the next tile
 starts. Results that only the group itself reads are never written to memory.
 
+An activation of a matrix product has the counters of the product in another order, or only one for all of them: it is
+given those of the product where its operands stay affine.
+
 A group starts with any map or sum of products. Later maps, sums of single products and reductions join it if nothing
 that they read is computed in between; that is safe because every slot is written once (`program.verify`).
 """
@@ -12,6 +15,8 @@ that they read is computed in between; that is safe because every slot is writte
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +27,7 @@ from macrograd.compiler.program.program import Index, Instruction, Program, Step
 from macrograd.compiler.program.walk import in_rows, streams_of
 from macrograd.compiler.tape.tape import distinct
 from macrograd.compiler.targets.scalar.access import all_rounds, key_of
-from macrograd.compiler.targets.scalar.inside import with_computed
+from macrograd.compiler.targets.scalar.inside import digits_of, with_computed
 from macrograd.compiler.targets.scalar.machine import Machine
 from macrograd.compiler.targets.scalar.outer import split
 from macrograd.compiler.targets.scalar.tiles import covers
@@ -123,6 +128,7 @@ class _Growing:
 
     def join(self, line: _Line) -> bool:
         """Add an instruction to the group if possible; otherwise remember its results."""
+        line = self._along(line)
         if not self._fits(line):
             if line.made is not None:
                 self.behind.append(line.made)
@@ -133,6 +139,21 @@ class _Growing:
             self.outs.add(line.out)
             self.made.append(line.made)
         return True
+
+    def _along(self, line: _Line) -> _Line:
+        """The instruction with the counters of the group, if they lead one of its operands along results of it."""
+        instruction = line.instruction
+        if not line.leads or not line.single or instruction.members != prod(self.dims):
+            return line
+        if instruction.dims == self.dims and not line.reads.isdisjoint(self.outs):
+            return line
+        for (x, _), ((low, high, *_), _) in zip(line.varying, line.spans, strict=True):
+            for base, shifts, strides in [member.out for member in self.members if member.out is not None]:
+                if not low <= base <= high or shifts != x.shifts:
+                    continue
+                if (moved := led(instruction, x, base, strides, self.dims)) is not None:
+                    return _Line(moved, line.counts)
+        return line
 
     def _fits(self, line: _Line) -> bool:
         instruction = line.instruction
@@ -147,10 +168,45 @@ class _Growing:
             or self.machine.width < 2
         ):
             return False
-        if line.costly and self.members[0].instruction.kind == "dot":
+        if line.costly and not self.members[0].single:
             return False  # its constants would push the sums out of registers
         elsewhere = [span for span, key in line.spans if key not in self.outs]
         return not any(_meet(span, other) for span in elsewhere for other in (*self.made, *self.behind))
+
+
+def led(
+    instruction: Instruction, x: Index, base: int, strides: tuple[int, ...], dims: tuple[int, ...]
+) -> Instruction | None:
+    """A map or a sum of single products with other counters, as many members in another order, by which its operand x
+    is at `base` first and moves by `strides`; None if they cannot be or an operand is not affine."""
+    if not all(y.affine for y in (instruction.out, *(y for y, _ in instruction.operands() if isinstance(y, Index)))):
+        return None
+    back = [stride < 0 for stride in x.member]  # counters that have to run backwards
+
+    def forwards(y: Index) -> Index:
+        at = sum(s * (n - 1) for s, n, turn in zip(y.member, instruction.dims, back, strict=True) if turn)
+        member = tuple([-s if turn else s for s, turn in zip(y.member, back, strict=True)])
+        return replace(y, base=y.base + at, member=member)
+
+    risen = forwards(x)
+    found = [digits_of(by, risen, instruction.dims) for by in (base - risen.base, *strides)]
+    places = [place for place in found if place is not None]
+    if len(places) < len(found):
+        return None
+    begin, *moves = places
+    last = [
+        first + sum(step * (count - 1) for step, count in zip(steps, dims, strict=True))
+        for first, *steps in zip(begin, *moves, strict=True)
+    ]
+    if not all(place < count for place, count in zip(last, instruction.dims, strict=True)):
+        return None
+
+    def along(y: Index, _: int) -> Index:
+        y = forwards(y)
+        start, *member = [sum(map(int.__mul__, y.member, place)) for place in (begin, *moves)]
+        return replace(y, base=y.base + start, member=tuple(member))
+
+    return replace(instruction.mapped(along), dims=dims)
 
 
 def _stored(line: _Line, members: Sequence[_Line], read: NDArray[np.int64]) -> bool:

@@ -189,7 +189,7 @@ def _counters(x: Index, made: Instruction, reader: _Reader) -> list[tuple[int, .
     found = []
     last = [0] * len(made.dims)
     for distance, times in ((x.base - made.out.base, 1), *((s, n - 1) for s, n in reader.moves(x))):
-        digits = _digits(distance, made)
+        digits = digits_of(distance, made.out, made.dims)
         if digits is None:
             return None
         found.append(digits)
@@ -197,10 +197,10 @@ def _counters(x: Index, made: Instruction, reader: _Reader) -> list[tuple[int, .
     return found if all(k < dim for k, dim in zip(last, made.dims, strict=True)) else None
 
 
-def _digits(distance: int, made: Instruction) -> tuple[int, ...] | None:
-    """The member of an instruction whose result is this far from its first."""
-    digits = [0] * len(made.dims)
-    moving = [(stride, k) for k, stride in enumerate(made.out.member) if made.dims[k] > 1]
+def digits_of(distance: int, x: Index, dims: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The member at which an operand is this far from where it is at the first."""
+    digits = [0] * len(dims)
+    moving = [(stride, k) for k, stride in enumerate(x.member) if dims[k] > 1]
     for stride, k in sorted(moving, reverse=True):
         if stride <= 0 or distance < 0:
             return None
