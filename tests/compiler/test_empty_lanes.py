@@ -23,10 +23,15 @@ FUNCTIONS: dict[str, Callable[[list[Value], Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("samples", [1, 2, 3, 5, 8, 17, 67])
-@pytest.mark.parametrize("backend", ["llvm", "numpy"])
+@pytest.mark.parametrize("samples", [1, 2, 3, 5, 8, 17, 67, 385])  # 385: the last block has 73 of 104
+@pytest.mark.parametrize("backend", ["first", "best", "numpy"])
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_infinite_factors_meet_samples_alone(name: str, backend: str, samples: int) -> None:
+def test_infinite_factors_meet_samples_alone(
+    name: str, backend: str, samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if backend != "numpy":
+        monkeypatch.setenv("MACROGRAD_TIERS", backend)
+        backend = "llvm"
     P, f = [Value(0.5), Value(-INF), Value(INF)], FUNCTIONS[name]
     X = np.linspace(0.25, 2.0, 2 * samples).reshape(samples, 2)
     compiled = mg.compile(lambda x: f(P, x), batch=True, backend=backend)

@@ -174,10 +174,36 @@ def clean(machine: Machine, fields: dict[str, int]) -> str:
     """
     code = Code(machine.kind)
     open_context(code, fields)
-    write_clean(code, field(code, fields["valid"], "i64"), str(machine.lanes))
+    valid = field(code, fields["valid"], "i64")
+    if machine.lanes % machine.width or machine.width == 1:
+        write_clean(code, valid, str(machine.lanes))
+    else:
+        _write_clean_by_vectors(code, valid, machine.lanes, machine.width)
     code.put("ret void")
     head = "define internal void @clean(ptr noalias %context, i64 %begin, i64 %end) #0 {"
     return "\n".join([head, "entry:", *code.lines, "}", ""])
+
+
+def _write_clean_by_vectors(code: Code, valid: str, lanes: int, width: int) -> None:
+    """`write_clean` for lanes that are whole vectors, of which one has a part, and those behind it are set to 0."""
+    slots, full = code.let("sub i64 %end, %begin"), code.let(f"udiv i64 {valid}, {width}")
+    mask = code.first_lanes(code.linear(0, [(1, valid), (-width, full)]), width)
+    behind, zero = code.let(f"sub i64 {lanes // width - 1}, {full}"), code.splat(0.0, width)
+
+    def per_slot(i: Counter, _: list[str]) -> list[str]:
+        place = code.linear(0, [(width, full), (lanes, code.let(f"add i64 %begin, {i}"))])
+        address = code.element("%v", place)
+        code.store(code.select(mask, code.load(address, width), zero, width), address, width)
+
+        def whole(k: Counter, _: list[str]) -> list[str]:
+            code.store(zero, code.element("%v", code.linear(width, [(1, place), (width, k)])), width)
+            return []
+
+        if lanes > width:
+            code.loop(behind, whole)
+        return []
+
+    code.loop(slots, per_slot)
 
 
 def write_clean(code: Code, valid: str, all_lanes: str) -> None:
