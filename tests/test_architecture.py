@@ -20,11 +20,12 @@ from macrograd.compiler.jit.cache import files as cache_files
 
 PACKAGE = Path(mg.__file__).parent
 
-EVERYWHERE = {"_dataclass", "_flags", "_forks", "_lazy", "_warn"}  # tools of the language, which every part may use
+EVERYWHERE = {"_collector", "_dataclass", "_flags", "_forks", "_lazy", "_warn"}  # tools of the language
 # Module (or folder) → the only parts of the package it may import. The arrows point one way, and the compiler sees
 # nothing but the operations and Value: it cannot know what a layer is.
 ENGINE = {"ops", "value", "graph", "rules", "interpreter", "copying", "slips", "vector", "replay", "nesting", "control"}
 MAY_IMPORT: dict[str, set[str]] = {
+    "_collector": set(),
     "_dataclass": set(),
     "_flags": set(),
     "_forks": set(),

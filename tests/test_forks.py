@@ -14,10 +14,11 @@ from macrograd._forks import free, free_in_child
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="systems that fork")
 
-# A thread stands in a trace, and in the first call of `f`, while the main thread forks; the child then uses both. It is
-# ended by an alarm if it waits for what only the thread could give it.
+# A thread stands in a trace, and in the first call of `f`, while the main thread forks; the child then uses both, and
+# Python's garbage collector, which the trace is without. It is ended by an alarm if it waits for what only the thread
+# could give it.
 _CHILD = """
-import os, signal, threading
+import gc, os, signal, threading
 import macrograd as mg
 
 w = mg.Value(2.0)
@@ -37,7 +38,7 @@ child = os.fork()
 if not child:
     signal.alarm(500)
     product = w * 3.0
-    right = product.data == 6.0 and type(product) is mg.Value
+    right = product.data == 6.0 and type(product) is mg.Value and gc.isenabled()
     right = right and mg.compile(lambda x: mg.tanh(x * w))(0.0) == 0.0 and f(2.0) == 4.0
     os._exit(0 if right else 1)
 go.set()

@@ -9,9 +9,7 @@ the trace, in the thread that traces. Constants, and anything computed from cons
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -19,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd import value
+from macrograd._collector import no_collection
 from macrograd._dataclass import dataclass
 from macrograd._numpy import REFUSED
 from macrograd.compiler.tape.tape import Tape
@@ -132,7 +131,7 @@ def _traced(
     given: Arguments | None,
 ) -> Trace:
     as_eager = recording.as_eager
-    with guarded_calls(refuse), listing(recording.new_traced), _uncollected():
+    with guarded_calls(refuse), listing(recording.new_traced), no_collection():
         given = given or Arguments(shapes, uniform)
         recording.loops.given = given
         recording.loops.reads.arguments.update(map(id, given.arguments))
@@ -293,18 +292,6 @@ def _refuse_order(where: str) -> NoReturn:
         f"strict=True and memory= of the loop of {where}: its derivative is not added up round by round, so that the "
         "sections would be rounded in another order. Leave out one of the two"
     )
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without the garbage collector: a trace makes only live, acyclic objects, which collections would merely count."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _called(fn: Callable[..., Any], arguments: Sequence[Any]) -> Any:
