@@ -196,6 +196,8 @@ def _queried(connection: Any, name: str, query: str | None, names: list[str]) ->
     if query in names:
         doubled = query.replace('"', '""')
         query = f'SELECT * FROM "{doubled}"'
+    elif re.fullmatch(r"\s*[\w$]+(\.[\w$]+)+\s*", query):  # of a schema; the database says whether it is there
+        query = f"SELECT * FROM {query}"
     elif re.fullmatch(r"\s*[\w.$]+\s*", query):
         raise ValueError(f"{name} has no table {query.strip()!r}, it has {listed(names)}")
     found = connection.execute(query)

@@ -134,20 +134,27 @@ def test_sqlite(tmp_path: Path) -> None:
         4,
     ]
     assert len(tables.read(path, query="my runs")) == 3
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE VIEW seen AS SELECT a FROM 'my runs'")
+    connection.close()
+    assert len(tables.read(path, query="main.seen")) == 3
 
     def wrong(query: str | None) -> str:
         with pytest.raises(ValueError, match=r"^t\.db") as raised:
             tables.read(path, query=query)
         return str(raised.value)
 
-    assert wrong("other") == "t.db has no table 'other', it has 'my runs'"
+    assert wrong("other") == "t.db has no table 'other', it has 'my runs', 'seen'"
+    assert wrong("main.other") == "t.db: no such table: main.other"
     assert wrong("SELECT x FROM nowhere") == "t.db: no such table: nowhere"
     assert wrong("SELECT a FROM 'my runs' WHERE a > 99") == "t.db: the query answers no rows"
     assert wrong("DELETE FROM 'my runs'") == "t.db: attempt to write a readonly database"
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE second (a REAL)")
     connection.close()
-    assert wrong(None).endswith("with --query TABLE or --query 'SELECT …'; it has the tables 'my runs', 'second'")
+    assert wrong(None).endswith(
+        "with --query TABLE or --query 'SELECT …'; it has the tables 'my runs', 'seen', 'second'"
+    )
 
 
 def test_options_where_they_do_not_belong(tmp_path: Path) -> None:
@@ -231,6 +238,11 @@ def test_postgresql(server: str) -> None:
         tables.read(server, query="DELETE FROM runs")
     with pytest.raises(ValueError, match=r'column "nothing" does not exist'):
         tables.read(server, query="SELECT nothing FROM runs")
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA lab; CREATE TABLE lab.runs AS SELECT whole + 1 AS whole FROM runs")
+    assert tables.read(server, query="lab.runs").columns["whole"].tolist() == [2, 3, 4, 6]
+    with pytest.raises(ValueError, match=r'relation "lab.none" does not exist'):
+        tables.read(server, query="lab.none")
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:
