@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from macrograd.train.samples.data import Samples
 
 # The characters at which a spreadsheet starts a formula, which it would run.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_RUN = re.compile(r"[=@].|[+-].*[^\W\d]", re.DOTALL)  # of cells, among which -5 % and +49 171 are none
 
 
 def predict(arguments: argparse.Namespace) -> int:
@@ -97,7 +99,7 @@ def _print(table: tables.Table, columns: dict[str, list[str]], notes: list[str])
     for column in columns:
         if column in table.columns:
             raise ValueError(f"{table.name} has a column {column!r} already: rename it")
-    for note in (*table.notes, *notes):
+    for note in (*table.notes, *notes, *_copied_formulas(table)):
         print(f"macrograd: note: {printable(note)}", file=sys.stderr)
     sys.stdout.write(_written(table, columns))
     return 0
@@ -113,6 +115,13 @@ def _harmless(labels: list[str], notes: list[str]) -> list[str]:
             "front"
         )
     return found
+
+
+def _copied_formulas(table: tables.Table) -> list[str]:
+    """A note on the columns of the table itself that a spreadsheet would run cells of."""
+    columns = {name: [x for x in c.tolist() if isinstance(x, str)] for name, c in table.columns.items()}
+    found = [name for name, cells in columns.items() if any(map(_RUN.match, cells))]
+    return [f"{tables.listed(found, 3)}: cells that a spreadsheet would run are copied as they came"] if found else []
 
 
 def _is_number(label: str) -> bool:

@@ -265,6 +265,11 @@ def test_labels_that_a_spreadsheet_would_run_are_quoted_and_said(capsys: Capture
     found, notes = answers(capsys, "n", "n.csv")
     assert {row["predicted_y"] for row in found} <= {"-1", "1"}  # a negative number is no formula
     assert notes == ""
+    rows = [[i, i % 2, cell] for i, cell in enumerate(["=1+1", "-5 %", "+49 171", "-", "", "a", *["b"] * 34])]
+    assert answers(capsys, "n", write("o.csv", [["x", "y", "cell"], *rows]))[1].startswith(
+        "macrograd: note: 'cell': cells that a spreadsheet would run are copied as they came"
+    )
+    assert answers(capsys, "n", write("o.csv", [["x", "y", "cell"], *rows[1:]]))[1] == ""
 
 
 def test_probabilities_where_there_are_none(capsys: Capture) -> None:
