@@ -135,7 +135,7 @@ def c(problem: Problem, floor: str = "classifier") -> Prepared:
     lib.gradient.restype = ctypes.c_float
     (W1, b1), (W2, b2) = problem.start
     start = np.concatenate([W1.ravel(), b1, W2.T.ravel(), b2]).astype(np.float32)  # its W2 is [out][in]
-    theta, losses = start.copy(), np.zeros(problem.steps, np.float32)
+    theta, losses = native.aligned(start), np.zeros(problem.steps, np.float32)
 
     def ours_order(flat: np.ndarray) -> np.ndarray:
         cut = n_in * n_hidden + n_hidden
@@ -145,10 +145,10 @@ def c(problem: Problem, floor: str = "classifier") -> Prepared:
     X, y = problem.X, problem.y
     if problem.gradient_only:
         x, labels = (np.ascontiguousarray(a) for a in problem.first())
-        out = np.zeros_like(start)
+        out = native.aligned(np.zeros_like(start))
         call, args = lib.gradient, [native.pointer(a) for a in (theta, x, labels, out)]
         return Prepared(lambda: call(*args), lambda: {"loss": call(*args), "gradient": ours_order(out)})
-    m, v = np.zeros_like(start), np.zeros_like(start)
+    m, v = (native.aligned(np.zeros_like(start)) for _ in range(2))
     state = [native.pointer(a) for a in (theta, m, v, X, y, problem.index)]
     call = lib.train
 

@@ -131,7 +131,7 @@ def c(case: str) -> Prepared:
     lib, gpt, chosen = native.library("gpt"), model(), documents(case)
     lib.gradient.restype = ctypes.c_float
     start = np.concatenate([numbers(gpt)[name].ravel() for name in TABLES]).astype(np.float32)
-    theta, (g, m, v) = start.copy(), np.zeros((3, len(start)), np.float32)
+    theta, g, m, v = (native.aligned(a) for a in (start, *np.zeros((3, len(start)), np.float32)))
     tokens = np.array([gpt.encoded(d, example()["LONGEST"])[0] for d in chosen], np.int32)
     lengths = np.array([len(d) + 1 for d in chosen], np.int32)
     data, state = [native.pointer(a) for a in (tokens, lengths)], [native.pointer(a) for a in (theta, m, v)]

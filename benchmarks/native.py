@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from benchmarks.harness import Unavailable
 
@@ -75,6 +76,18 @@ def pointer(array: object) -> ctypes.c_void_p:
     address = ctypes.c_void_p(array.ctypes.data)  # type: ignore[attr-defined]  # a NumPy array, not imported for this
     address.owner = array  # type: ignore[attr-defined]  # ctypes objects take attributes
     return address
+
+
+def aligned(array: Any) -> Any:
+    """A copy of a NumPy array that begins with a line of the cache, as macrograd's buffers do. NumPy's own begin at
+    multiples of 16 bytes, so that each vector of 512 bits would lie in two lines."""
+    import numpy as np  # not before a floor has data
+
+    space = np.empty(array.nbytes + 64, np.uint8)
+    begin = -space.ctypes.data % 64
+    found = space[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+    found[...] = array
+    return found
 
 
 def _run(command: list[str]) -> None:
