@@ -20,7 +20,8 @@ from macrograd.compiler.jit.cache import files as cache_files
 
 PACKAGE = Path(mg.__file__).parent
 
-EVERYWHERE = {"_collector", "_dataclass", "_flags", "_forks", "_lazy", "_warn"}  # tools of the language
+# Tools of the language, which every part may use.
+EVERYWHERE = {"_collector", "_dataclass", "_flags", "_forks", "_lazy", "_warn", "_workers"}
 # Module (or folder) → the only parts of the package it may import. The arrows point one way, and the compiler sees
 # nothing but the operations and Value: it cannot know what a layer is.
 ENGINE = {"ops", "value", "graph", "rules", "interpreter", "copying", "slips", "vector", "replay", "nesting", "control"}
@@ -29,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_dataclass": set(),
     "_flags": set(),
     "_forks": set(),
+    "_workers": set(),
     "_began": set(),
     "_warn": set(),
     "_files": set(),

@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,6 +14,7 @@ from numpy.typing import NDArray
 
 from macrograd._dataclass import dataclass
 from macrograd._files import check_place, remove_remains
+from macrograd._workers import Job, Worker
 from macrograd.ranks.ranks import Ranks
 from macrograd.train import files, fingerprint
 from macrograd.train.history import History
@@ -28,7 +25,6 @@ Tensors = dict[str, NDArray[Any]]
 # If checkpoints take long to write, as with a history of millions of steps, timed checkpoints become less frequent, so
 # that writing takes about this share of the time.
 SHARE = 0.01
-_WAIT = 0.1  # seconds; who was interrupted when a job ended, and so did not hear of it, looks that often
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ class Writer:
 
     def __init__(self, path: Path, every: Every, header: dict[str, Any]) -> None:
         self.path, self._every, self._header = path, every, header
-        self._worker = Worker("macrograd-checkpoint")
+        self._worker = Worker()
         self._running: Job | None = None
         self._time, self._step = time.perf_counter(), 0
         self._cost = 0.0  # of the latest checkpoint, in CPU seconds
@@ -113,53 +109,7 @@ class Writer:
         try:
             self.finish()
         finally:
-            self._worker.end()
             remove_remains(self.path)
-
-
-class Job:
-    """A function that a worker runs, and the error that it ended with."""
-
-    def __init__(self, run: Callable[[], None]) -> None:
-        self.run, self.done = run, False
-        self.error: BaseException | None = None
-
-
-class Worker:
-    """A thread that runs one job after the other.
-
-    Ctrl-C may come between any two instructions of who waits, which would leave the locks of Python's own pools taken
-    for ever. Queues are in C, and a job that may not have been handed over yet is handed over again.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._jobs, self._ended = SimpleQueue[Job | None](), SimpleQueue[None]()
-        threading.Thread(target=self._work, name=name, daemon=True).start()
-
-    def begin(self, job: Job) -> None:
-        self._jobs.put(job)
-
-    def wait(self, job: Job) -> None:
-        if not job.done:
-            self._jobs.put(job)
-        while not job.done:
-            with suppress(Empty):
-                self._ended.get(timeout=_WAIT)
-
-    def end(self) -> None:
-        self._jobs.put(None)
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            if job.done:
-                continue
-            try:
-                job.run()
-            except BaseException as error:  # noqa: BLE001 - it is raised by who waits
-                job.error = error
-            job.done = True
-            del job.run  # and what it was to write
-            self._ended.put(None)
 
 
 @dataclass(frozen=True)

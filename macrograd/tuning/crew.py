@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from multiprocessing.util import _args_from_interpreter_flags  # type: ignore[attr-defined]
 
+from macrograd._workers import Job, Worker, surely
 from macrograd.tuning.parcels import Parcel, begun, got, put
 from macrograd.tuning.tasks import Tasks
 from macrograd.tuning.trial import Outcome, Trial, Work
@@ -45,25 +46,26 @@ class Crew:
         self._lost: list[list[Trial]] = []  # tasks whose process died
         self._losses = self._out = 0  # deaths in a row; tasks that other processes have
         self._over = False
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed: queue.SimpleQueue[None] = queue.SimpleQueue()  # for each of the others an element, at a change
         self._found: queue.SimpleQueue[list[Outcome] | BaseException] = queue.SimpleQueue()
         self._running: set[subprocess.Popen[bytes]] = set()
         cores = max(1, (os.cpu_count() or 1) // (others + 1))
         self._environment = {**dict.fromkeys(_THREADS, str(cores)), **os.environ}
-        self._threads = [threading.Thread(target=self._guide, daemon=True) for _ in range(others)]
-        try:
-            for thread in self._threads:
-                thread.start()
-        except BaseException:  # Ctrl-C, too: no process stays behind
-            self.close()
-            raise
+        self._guides = [(Worker(), Job(self._guide)) for _ in range(others)]
+        self._begun = False
 
     def run(self, tasks: Tasks) -> Iterator[list[Outcome]]:
         """The outcomes of all tasks, as they arrive. Raises RuntimeError if processes keep dying, and whatever a trial
         raises."""
-        with self._changed:
+        with self._lock:
             self._tasks, self._next = tasks, iter(tasks)
-            self._changed.notify_all()
+        if self._begun:
+            self._tell()
+        else:  # now: before, nobody could close this if Ctrl-C came
+            self._begun = True
+            for worker, guide in self._guides:
+                worker.begin(guide)
         while (some := self._take()) is not None:
             yield tasks.done(self._work(some))
             yield from self._arrived()
@@ -72,11 +74,11 @@ class Crew:
 
     def _take(self) -> list[Trial] | None:
         """The next task for this process. Those whose process died are left to others: they may kill this one, too."""
-        with self._changed:
+        with self._lock:
             return next(self._next, None)
 
     def _busy(self) -> bool:
-        with self._changed:
+        with self._lock:
             return bool(self._out or self._lost) or not self._found.empty()
 
     def _arrived(self, *, wait: bool = False) -> Iterator[list[Outcome]]:
@@ -86,16 +88,27 @@ class Crew:
                 raise found
             yield found
 
+    def _tell(self) -> None:
+        """Tell the others' threads that something has changed; one that finds nothing to do waits again."""
+        for _ in self._guides:
+            self._changed.put(None)
+
     def close(self) -> None:
-        """End the other processes, whatever they do."""
-        with self._changed:
+        """End the other processes, whatever they do, also when Ctrl-C comes meanwhile."""
+        try:
+            self._close()
+        except BaseException:
+            surely(self._close)
+            raise
+
+    def _close(self) -> None:
+        with self._lock:
             self._over = True
             for process in self._running:
                 process.kill()
-            self._changed.notify_all()
-        for thread in self._threads:
-            if thread.ident is not None:  # it was started
-                thread.join()
+        self._tell()
+        for worker, guide in self._guides:
+            worker.wait(guide)
         self._parcel.close()
 
     # --- in a thread for each of the others ---------------------------------------------------------------------------
@@ -124,7 +137,7 @@ class Crew:
         except (EOFError, ConnectionError) as error:
             self._died(some, error)
         finally:
-            with self._changed:
+            with self._lock:
                 self._running.discard(process)
             process.kill()
             process.wait()
@@ -134,41 +147,42 @@ class Crew:
 
     def _wanted(self) -> list[Trial] | None:
         """The next task, once there is one; None at the end."""
-        with self._changed:
-            while not self._over:
+        while True:
+            with self._lock:
+                if self._over:
+                    return None
                 some = self._lost.pop() if self._lost else next(self._next, None)
                 if some is not None:
                     self._out += 1
                     return some
-                self._changed.wait()
-            return None
+            self._changed.get()
 
     def _keep(self, outcomes: list[Outcome], error: BaseException | None, told: str) -> None:
         if error is not None:
             error.__cause__ = ElsewhereError(told)
-        with self._changed:
+        with self._lock:
             self._losses, self._out = 0, self._out - 1
             assert self._tasks is not None
             self._found.put(self._tasks.done(outcomes) if error is None else error)
 
     def _died(self, some: list[Trial] | None, error: Exception) -> None:
-        with self._changed:
+        with self._lock:
             self._losses += 1
             if some is not None:
                 self._lost.append(some)
                 self._out -= 1
-                self._changed.notify_all()
-            if self._over or self._losses < _MOST_LOSSES * len(self._threads):
+                self._tell()
+            if self._over or self._losses < _MOST_LOSSES * len(self._guides):
                 return
         raise RuntimeError(
             f"{self._losses} processes died in a row without finishing a trial, most likely for lack of memory: use "
-            f"fewer than {len(self._threads) + 1} workers"
+            f"fewer than {len(self._guides) + 1} workers"
         ) from error
 
     def _started(self) -> subprocess.Popen[bytes] | None:
         code = f"import sys; sys.path[:] = {sys.path!r}; {SERVE}"
         command = [sys.executable, *_args_from_interpreter_flags(), "-c", code]
-        with self._changed:
+        with self._lock:
             if self._over:
                 return None
             process = subprocess.Popen(

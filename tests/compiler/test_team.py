@@ -13,6 +13,7 @@ import macrograd as mg
 from macrograd import Trainer, nn, optim
 from macrograd.compiler.targets.llvm import execute
 from macrograd.compiler.targets.scalar import emit
+from tests.interrupts import interrupted
 
 Array = np.ndarray[Any, Any]
 rng = np.random.default_rng(0)
@@ -106,3 +107,21 @@ def test_buffers_and_threads_of_earlier_sizes_go(samples: int, monkeypatch: pyte
         assert state.team if samples == 40 else state.chunk < state.blocks
     finally:
         gc.enable()
+
+
+def test_the_call_after_an_interrupt_has_its_own_numbers() -> None:
+    """Wherever it comes, the threads that were begun meet and end: one that waited for the others would go on where it
+    stood, with numbers of the earlier call, or for ever."""
+    f = mg.compile(loss(model()), batch=True, threads=2)
+    step = f.bind(X[:20], Y[:20])
+    last, going = 0, True
+    while going:
+        step.arguments[0][:] = X[:20]
+        going = interrupted(step, last, real=True)
+        step.arguments[0][:] = X[20:40]
+        found = step()
+        if not last:
+            right = f.bind(X[20:40], Y[:20])()
+        assert found == right
+        last += 1
+    assert last > 15

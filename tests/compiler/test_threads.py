@@ -13,7 +13,7 @@ import pytest
 
 from macrograd.compiler.jit.text import DOUBLE
 from macrograd.compiler.targets.llvm.context import Context
-from macrograd.compiler.targets.llvm.threads import Helper, ThreadShare, new_share, wait_for
+from macrograd.compiler.targets.llvm.threads import Helper, ThreadShare, new_share, together, wait_for
 
 WHOLE = np.array([10.0, 20.0, 30.0])
 CHUNK, TOTAL = 8, 30  # blocks: in the last chunk there are 6
@@ -91,9 +91,10 @@ def test_ctrl_c_waits_for_the_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
             _thread.interrupt_main()
         done.append(sum(range(1_000_000)))
 
-    address = ctypes.cast(work, ctypes.c_void_p).value
-    for number, helper in enumerate(helpers, 1):
-        helper.work(address, number)
+    def start() -> None:
+        for number, helper in enumerate(helpers, 1):
+            helper.work(ctypes.cast(work, ctypes.c_void_p).value, number)
+
     with pytest.raises(KeyboardInterrupt):
-        wait_for(helpers)
+        together(helpers, start)
     assert len(done) == 2

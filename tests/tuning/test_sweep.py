@@ -15,20 +15,22 @@ import sys
 import threading
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 import macrograd as mg
 from macrograd import nn, optim, show
+from macrograd._workers import Job, Worker
 from macrograd.cli import main
 from macrograd.train import TrainingWarning
 from macrograd.tuning import Integers, LogUniform, Uniform
-from macrograd.tuning.crew import ElsewhereError
+from macrograd.tuning.crew import Crew, ElsewhereError
 from macrograd.tuning.parcels import Parcel, received, unpacked
 from macrograd.tuning.search import Line, Sweep
 from macrograd.tuning.tasks import Tasks
+from tests.interrupts import interrupted
 
 ROOT = Path(mg.__file__).parent.parent
 X, y = mg.datasets.make_moons(40, noise=0.2, seed=1)
@@ -179,19 +181,59 @@ def test_an_error_in_another_process_is_raised_here_with_its_traceback(
 
 
 def test_no_process_stays_behind_when_they_are_not_all_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[threading.Thread] = []
+    begun: list[Job] = []
 
-    def interrupted(thread: threading.Thread) -> None:
-        if started:
+    def pressed(worker: Worker, job: Job) -> None:
+        if len(begun) == 1:
+            begun.append(job)
             raise KeyboardInterrupt
-        started.append(thread)
-        start(thread)
+        begun.append(job)
+        begin(worker, job)
 
-    start = threading.Thread.start
-    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    begin = Worker.begin
+    monkeypatch.setattr(Worker, "begin", pressed)
     with pytest.raises(KeyboardInterrupt):
         mg.sweep(make, X, y, SPACE, **OPTIONS, workers=3)
-    assert not started[0].is_alive()
+    assert [job.done for job in begun] == [True] * len(begun)
+
+
+class Tens(list[list[Any]]):
+    """Tasks that are done as soon as they are begun."""
+
+    def done(self, outcomes: list[Any]) -> list[Any]:
+        return outcomes
+
+
+class Beside(Crew):
+    """A crew whose threads do what they would give to processes. `running` has an element for each."""
+
+    running: list[int]
+
+    def _one(self) -> None:
+        self.running.append(1)
+        while (some := self._wanted()) is not None:
+            self._keep(some, None, "")
+        self.running.pop()
+
+
+def test_no_interrupt_leaves_a_thread_that_waits_for_ever() -> None:
+    """Also if it comes while the crew is closed."""
+    running: list[int] = []
+
+    def run() -> list[Any]:
+        crew = Beside(cast("Any", list), 2)
+        crew.running = running
+        try:
+            return [x for _ in range(2) for some in crew.run(cast("Any", Tens([[1], [2], [3]]))) for x in some]
+        finally:
+            crew.close()
+
+    last = 0
+    while interrupted(run, last, real=True):
+        assert not running
+        last += 1
+    assert last > 50
+    assert sorted(run()) == [1, 1, 2, 2, 3, 3]
 
 
 def test_processes_that_keep_dying_end_the_sweep(tmp_path: Path) -> None:

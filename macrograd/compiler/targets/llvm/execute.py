@@ -167,7 +167,6 @@ class LlvmState(State):
         elif self.team:
             self.crew = Crew(executable.kind, executable.threads)
             self.others = self.crew.contexts(self.context)
-            self._mine = self.native.call("run", self.context)
             self.run = _weakly(self._run_team)
         elif one:
             brief = self._brief()
@@ -225,7 +224,7 @@ class LlvmState(State):
     def _run_team(self) -> None:
         """Run one block or a few, instruction by instruction, on threads."""
         self.renew_others()
-        self.crew.run(entry(self.native), [ctypes.addressof(x) for x in self.others], self._mine)
+        self.crew.run(entry(self.native), [ctypes.addressof(x) for x in self.others], self.address)
 
     def renew_others(self) -> None:
         """Let the contexts of the other threads be what this one's is."""
@@ -271,12 +270,14 @@ class LlvmState(State):
             self._workers.append(_Worker(self, helper=bool(self._workers)))
         if sums is None:
             sums = np.empty((count, len(executable.reduced)), dtype=executable.dtype)
-        try:
+        rows = sums
+
+        def run() -> None:
             for w in range(workers - 1, -1, -1):  # the last one, w = 0, is this thread itself
                 mine = chunks[count * w // workers : count * (w + 1) // workers]
-                self._workers[w].start(self.address, mine, sums, chunks.start)
-        finally:
-            threads.wait_for(worker.helper for worker in self._workers[1:workers] if worker.helper is not None)
+                self._workers[w].start(self.address, mine, rows, chunks.start)
+
+        threads.together([w.helper for w in self._workers[1:workers] if w.helper is not None], run)
         if any(worker.context.flag for worker in self._workers[:workers]):
             self.context.flag = 1
         return sums

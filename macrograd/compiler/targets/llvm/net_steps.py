@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
+from macrograd._workers import Worker, together
 from macrograd.compiler.jit import native
 from macrograd.compiler.program.nets import NetsError, Slots, over_nets, slots_of
 from macrograd.compiler.program.program import Program
@@ -63,6 +64,7 @@ class NativeNets(Nets):
         self._addresses = np.zeros((nets, len(request.sizes)), np.int64)
         self._packed = _Packed(self, np.empty(0, np.int64))
         self._workers: list[_Worker] = []
+        self._helpers: list[Worker] = []  # threads
 
     def _bytes(self, samples: int) -> None:
         slots = slots_of(self.program, samples).of_sample(self.program.varying)
@@ -135,17 +137,10 @@ class NativeNets(Nets):
         while len(self._workers) < count:
             self._workers.append(_Worker(self))
         parts = [range(tiles * w // count, tiles * (w + 1) // count) for w in range(count)]
-        jobs = list(zip(self._workers, parts, strict=False))
-        if count == 1:
-            call.part(*jobs[0])
-            return
-        from concurrent.futures import ThreadPoolExecutor  # not before it is needed
-
-        with ThreadPoolExecutor(count - 1) as pool:
-            waiting = [pool.submit(call.part, *job) for job in jobs[1:]]
-            call.part(*jobs[0])
-            for one in waiting:
-                one.result()
+        mine, *others = [partial(call.part, worker, tiles) for worker, tiles in zip(self._workers, parts, strict=False)]
+        while len(self._helpers) < len(others):
+            self._helpers.append(Worker())
+        together(self._helpers[: len(others)], others, mine)
 
 
 class _Gradient:

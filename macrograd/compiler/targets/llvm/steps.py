@@ -171,16 +171,16 @@ class _StepBuffers:
         whether they may be told to stop."""
         code = self._driver(stops=stops).code(self.train.steps)
         train = code.functions["train"]
-        mine = partial(train, ctypes.addressof(self.train))
         if not self._helpers:
-            mine()
+            train(ctypes.addressof(self.train))
             return
         self.buffers.renew_others()
         for helper in self._helpers:
             for name in ("order", "lengths", "rates", "losses", "step", "steps"):
                 setattr(helper, name, getattr(self.train, name))
         function = ctypes.cast(train, ctypes.c_void_p).value or 0
-        self.buffers.crew.run(function, [ctypes.addressof(helper) for helper in self._helpers], mine)
+        mine, *others = [ctypes.addressof(context) for context in (self.train, *self._helpers)]
+        self.buffers.crew.run(function, others, mine)
 
     def read(self, data: list[Array]) -> None:
         """Read these arrays, rows first."""

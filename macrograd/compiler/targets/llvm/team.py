@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
+from macrograd._workers import surely
 from macrograd.compiler.jit.text import Code, Counter, Float
 from macrograd.compiler.targets.llvm import threads
 from macrograd.compiler.targets.llvm.context import FIELDS, Context, field
@@ -101,6 +102,9 @@ class Crew:
         self.size = size
         self._helpers = [threads.Helper(kind) for _ in range(size - 1)]
         self._meeting = (ctypes.c_int64 * (4 * _LINE))()
+        self._share, self._serve = threads.ThreadShare(spins=1), threads.share_code(kind).functions["serve"]
+        self._number = 0
+        self._left: Callable[[], None] | None = None
 
     def contexts(self, first: Context) -> list[Context]:
         """The contexts of the other threads; the first one's becomes that of rank 0."""
@@ -115,14 +119,32 @@ class Crew:
         other.rank = rank
         return other
 
-    def run(self, function: int, addresses: Sequence[int], mine: Callable[[], object]) -> None:
-        """Run a native function on these contexts, one for each helper, while `mine` runs here."""
-        for helper, address in zip(self._helpers, addresses, strict=True):
-            helper.work(function, address)
+    def run(self, function: int, addresses: Sequence[int], mine: int) -> None:
+        """Run a native function on these contexts, one for each helper, and here on the one at `mine`.
+
+        The threads wait for each other in native code. So if Ctrl-C comes before all of them have begun, the others do,
+        and this one: a run has a number, under which none does its part twice."""
+        if self._left is not None:  # interrupted twice
+            surely(self._left)
+        self._number += 1
+        self._left = go = partial(self._go, self._number, function, addresses, mine)
         try:
-            mine()
+            go()
+        except BaseException:
+            surely(go)
+            raise
         finally:
-            threads.wait_for(self._helpers)
+            self._left = None
+
+    def _go(self, number: int, function: int, addresses: Sequence[int], mine: int) -> None:
+        """Do what is still to be done of the run with this number."""
+        for helper, address in zip(self._helpers, addresses, strict=True):
+            if helper.share.ticket != number:
+                helper.work(function, address, number)
+        if self._share.ticket != number:
+            self._share.function, self._share.task, self._share.ticket = function, mine, number
+        self._serve(ctypes.addressof(self._share))  # nothing if this thread has done its part
+        threads.wait_for(self._helpers)
 
 
 @cache

@@ -12,13 +12,15 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 
+from macrograd._workers import surely
 from macrograd.compiler.jit import native
 from macrograd.compiler.jit.text import Code, Counter, Float
 from macrograd.compiler.targets.llvm.context import FIELDS, field
@@ -199,30 +201,44 @@ class Helper:
         """Start on the current share."""
         self.work(ctypes.cast(self.code.functions["share"], ctypes.c_void_p).value, self.address)
 
-    def work(self, function: int | None, task: int) -> None:
-        """Start a native function on a context."""
+    def work(self, function: int | None, task: int, ticket: int | None = None) -> None:
+        """Start a native function on a context; the task has a number, a `ticket`, which is the next one unless it is
+        given."""
         if not self._thread.is_alive():  # in a forked process, which has only the thread that forked
             self._begin()
         self.share.function, self.share.task = function, task
-        self.share.ticket += 1
+        self.share.ticket = self.share.ticket + 1 if ticket is None else ticket
         self._wake.put(None)
 
+    def wait(self) -> None:
+        """Wait until the latest task is done."""
+        share, woken = self.share, False
+        while share.done != share.ticket:
+            self.code.functions["wait"](self.address)
+            if not woken:  # Ctrl-C may have come before it was
+                self._wake.put(None)
+                woken = True
+
     def __del__(self) -> None:
-        self._wake.put(None)
+        with suppress(AttributeError):  # interrupted before there was a thread
+            self._wake.put(None)
+
+
+def together(helpers: Sequence[Helper], run: Callable[[], object]) -> None:
+    """Run what starts these helpers, and wait until all are done, also when Ctrl-C comes between any two instructions:
+    until then they write to memory that the caller would free."""
+    try:
+        run()
+        wait_for(helpers)
+    except BaseException:
+        surely(partial(wait_for, helpers))
+        raise
 
 
 def wait_for(helpers: Iterable[Helper]) -> None:
-    """Wait until all are done, also when Ctrl-C comes meanwhile: until then they write to memory that the caller
-    would free."""
-    pressed: KeyboardInterrupt | None = None
+    """Wait until all are done."""
     for helper in helpers:
-        while helper.share.done != helper.share.ticket:
-            try:
-                helper.code.functions["wait"](helper.address)
-            except KeyboardInterrupt as error:
-                pressed = error
-    if pressed is not None:
-        raise pressed
+        helper.wait()
 
 
 def _live(me: weakref.ref[Helper], code: native.Native, share: ThreadShare, wake: SimpleQueue[None]) -> None:

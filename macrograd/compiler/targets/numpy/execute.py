@@ -7,12 +7,13 @@ order: a result depends neither on the threads nor on earlier calls.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd._workers import Worker, together
 from macrograd.compiler.targets.numpy.calls import Flag
 from macrograd.compiler.targets.numpy.lower import Lowering
 from macrograd.compiler.targets.numpy.plan import NumpyPlan
@@ -35,7 +36,7 @@ class NumpyExecutable(Executable):
     def __init__(self, request: Request) -> None:
         super().__init__(request)
         self.plan = NumpyPlan(request.program, request.strict)
-        self._pool: Any = None  # a ThreadPoolExecutor, imported if threads are used
+        self._helpers: list[Worker] = []
 
     def lanes(self, samples: int) -> int:
         """The number of lanes in a block for this many samples."""
@@ -58,13 +59,11 @@ class NumpyExecutable(Executable):
     def steps(self, parts: Parts, samples: int) -> Steps:
         return StepByStep(self, parts, samples)
 
-    def pool(self) -> Any:
-        from concurrent.futures import ThreadPoolExecutor
-
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="macrograd")
-            return self._pool
+    def helpers(self, count: int) -> list[Worker]:
+        """Threads beside the calling one."""
+        while len(self._helpers) < count:
+            self._helpers.append(Worker())
+        return self._helpers[:count]
 
 
 class NumpyState(State):
@@ -163,13 +162,10 @@ class NumpyState(State):
         total = np.zeros(len(reduced), executable.dtype)
         for first in range(0, len(starts), count):  # at most as many at a time as there are buffers
             some = list(zip(self.workers, starts[first : first + count], strict=False))
-            others = [
-                executable.pool().submit(worker.run_beside, start, min(start + self.lanes, starts.stop))
-                for worker, start in some[1:]
+            mine, *others = [
+                partial(worker.run_beside, start, min(start + self.lanes, starts.stop)) for worker, start in some
             ]
-            some[0][0].run(some[0][1], min(some[0][1] + self.lanes, starts.stop))
-            for future in others:
-                future.result()
+            together(executable.helpers(len(others)), others, mine)
             for worker, _ in some:
                 total += worker.u[reduced]
         return total
@@ -192,7 +188,7 @@ class _Worker:
         self._ends.clear()
 
     def run_beside(self, first: int, last: int) -> None:
-        # On another thread, which has its own error state; for the reason see `NumpyState.run`.
+        # Another thread has its own error state; for the reason see `NumpyState.run`.
         with np.errstate(all="ignore"):
             self.run(first, last)
 
