@@ -164,7 +164,7 @@ def torch_eager(case: str) -> Prepared:
         loss = sum(losses) * (1.0 / len(losses)) + DECAY * sum(p * p for p in parameters)
         for p in parameters:
             p.grad = None
-        loss.backward()  # type: ignore[union-attr]  # the sum of tensors is one
+        loss.backward()
         return loss
 
     def answer() -> dict[str, Any]:

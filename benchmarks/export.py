@@ -173,9 +173,9 @@ def wasm(case: str) -> Prepared:
     atexit.register(node.stdin.close)
 
     def run() -> list[float]:
-        node.stdin.write(f"{STEPS}\n")  # type: ignore[union-attr]  # both are pipes
-        node.stdin.flush()  # type: ignore[union-attr]
-        found = json.loads(node.stdout.readline())  # type: ignore[union-attr]
+        node.stdin.write(f"{STEPS}\n")
+        node.stdin.flush()
+        found = json.loads(node.stdout.readline())
         assert isinstance(found, list)
         return found
 

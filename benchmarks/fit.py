@@ -124,11 +124,11 @@ def native_time() -> Iterator[list[tuple[float, float]]]:
         }
         return found
 
-    ByWork.code = code  # type: ignore[method-assign]  # all that a fit calls is compiled loops, which are asked of it
+    ByWork.code = code
     try:
         yield spans
     finally:
-        ByWork.code = untimed  # type: ignore[method-assign]
+        ByWork.code = untimed
 
 
 def pythons_share(case: str) -> float:
@@ -219,13 +219,13 @@ def macrograd_checkpoint(case: str) -> Prepared:
             begin_write(*given)
             spent[0] += time.perf_counter() - begin
 
-        checkpoint.files.write, checkpoint.Writer.write = counted, waited  # type: ignore[assignment,method-assign]
+        checkpoint.files.write, checkpoint.Writer.write = counted, waited
         try:
             begin = time.perf_counter()
             run()
             whole = time.perf_counter() - begin
         finally:
-            checkpoint.files.write, checkpoint.Writer.write = write, begin_write  # type: ignore[method-assign]
+            checkpoint.files.write, checkpoint.Writer.write = write, begin_write
         extra["the checkpoints' share of the time, %"] = round(100 * spent[0] / whole, 2)
         extra["written"] = f"{written[0]} in {whole:.1f} s"
         return found

@@ -39,7 +39,7 @@ def example() -> dict[str, Any]:
 
 def documents(case: str) -> list[str]:
     # A package's names include the modules of it that are loaded, and PyTorch loads this one.
-    import unittest.mock  # noqa: F401
+    import unittest.mock  # noqa: F401 - see above
 
     names = [name for name in example()["library_names"]() if case == "names" or len(name) == 6]
     return [names[i] for i in np.random.default_rng(0).permutation(len(names))[: 1024 if case == "names" else 16]]

@@ -42,7 +42,7 @@ def size_mb(distribution: str) -> float | None:
             found = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-        total += sum(p.stat().st_size for f in found.files or () if (p := found.locate_file(f)).is_file())  # type: ignore[attr-defined]  # a Path in all installations
+        total += sum(p.stat().st_size for f in found.files or () if (p := found.locate_file(f)).is_file())
         for requirement in found.requires or ():
             if "extra ==" not in requirement:
                 match = re.match(r"[\w.-]+", requirement)

@@ -73,8 +73,8 @@ def version() -> str:
 
 def pointer(array: object) -> ctypes.c_void_p:
     """The address of a NumPy array's numbers; it keeps the array alive."""
-    address = ctypes.c_void_p(array.ctypes.data)  # type: ignore[attr-defined]  # a NumPy array, not imported for this
-    address.owner = array  # type: ignore[attr-defined]  # ctypes objects take attributes
+    address = ctypes.c_void_p(array.ctypes.data)
+    address.owner = array
     return address
 
 

@@ -137,9 +137,9 @@ def main(argv: list[str]) -> None:
     if argv[:1] == ["--point"]:
         name, value = argv[1], int(argv[2])
         # Memory without that of the imports.
-        import llvmlite.binding  # noqa: F401
+        import llvmlite.binding  # noqa: F401 - see above
 
-        import macrograd.compiler  # noqa: F401
+        import macrograd.compiler  # noqa: F401 - see above
 
         print(json.dumps(scalars(value) if name == "scalars" else net(**grown(name, value))))
         return

@@ -151,6 +151,6 @@ def jax_jit(case: str) -> Prepared:
 @JOB.contender("torch", packages=("torch",), cases=("new",), note="eager: nothing is compiled")
 def torch_eager(case: str) -> Prepared:
     def start() -> dict[str, Any]:
-        return moons_peers.torch_contender("gradient", compiled=False).answer()  # type: ignore[no-any-return]
+        return moons_peers.torch_contender("gradient", compiled=False).answer()
 
     return Prepared(start, start)

@@ -16,7 +16,7 @@ os.environ["PYTHONPATH"] = str(HERE)  # for cells that import scratch.py
 
 import docstrings  # noqa: E402 - beside this file
 
-import macrograd  # noqa: E402
+import macrograd  # noqa: E402 - after its path
 
 project = "macrograd"
 copyright = "the macrograd authors"  # noqa: A001 - Sphinx's name for it

@@ -110,7 +110,9 @@ def with_jax(times=TIMES):
                 move = jnp.linalg.solve(jax.jacfwd(residual)(new), residual(new))
                 return new - move, jnp.abs(scales[:2] * move).max(), k + 1
 
-            unsettled = lambda state: (state[1] > 1e-9) & (state[2] < 10)  # noqa: E731
+            def unsettled(state):
+                return (state[1] > 1e-9) & (state[2] < 10)
+
             new, _, _ = jax.lax.while_loop(unsettled, newton, (y, jnp.inf, 0))
             return new, jnp.array([new[0], new[1] * scales[1], 1.0 - new[0] - new[1]])
 

@@ -19,6 +19,7 @@ from types import FunctionType
 from typing import Any
 
 # Per thread: the ids of the Values in the list being written.
+_new: Any = copyreg.__newobj__  # type: ignore[attr-defined]  # where object.__reduce_ex__ finds it, too
 _here = threading.local()
 _FIELDS = 7  # per Value in the list
 
@@ -27,10 +28,10 @@ def reduced(value: Any) -> tuple[Any, ...]:
     """The result of `Value.__reduce__`."""
     cls, grad = value.__class__, value.grad
     if id(value) in being_pickled():
-        return copyreg.__newobj__, (cls,)  # type: ignore[attr-defined]  # where object.__reduce_ex__ finds it, too
+        return _new, (cls,)
     if value._a is None and not hasattr(grad, "_a") and not hasattr(value, "__dict__"):
         return leaf, (cls, value.data, grad, value.op, value.label)
-    return copyreg.__newobj__, (cls,), _Graph(value)  # type: ignore[attr-defined]
+    return _new, (cls,), _Graph(value)
 
 
 def leaf(cls: type[Any], data: float, grad: float, op: Any, label: str) -> Any:

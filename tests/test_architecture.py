@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib
+import io
 import pkgutil
 import re
 import subprocess
 import sys
+import tokenize
 from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -369,6 +371,38 @@ def test_the_walk_to_the_kernel_is_there() -> None:
     for path, name in rows:
         tree = ast.parse((PACKAGE / path).read_text("utf-8"))
         assert name in {getattr(node, "name", "") for node in ast.walk(tree)}, (path, name)
+
+
+MARK = re.compile(r"#\s*(noqa|type: ignore|pragma: no)\b(?P<rest>.*)")
+REASON = re.compile(r"(: [A-Z]+\d+(, [A-Z]+\d+)* - |\[[a-z-]+(, [a-z-]+)*\]  # )\S.*")
+
+
+def unreasoned(source: str) -> list[str]:
+    """The marks that silence a check without saying which and why."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    found = (MARK.search(token.string) for token in tokens if token.type == tokenize.COMMENT)
+    return [mark[0] for mark in found if mark and not REASON.fullmatch(mark["rest"])]
+
+
+def test_a_mark_that_silences_a_check_says_why() -> None:
+    """As `# noqa: S301 - its own` and `# type: ignore[misc]  # it has no types`; the type checker reads the package
+    alone, so that a mark for it anywhere else silences nothing."""
+    wrong, root = [], PACKAGE.parent
+    for folder in ("macrograd", "tests", "benchmarks", "examples", "docs", "references", "findings"):
+        for path in sorted((root / folder).rglob("*.py")):
+            source = path.read_text("utf-8")
+            if MARK.search(source):
+                wrong += [f"{path.relative_to(root)}: {mark}" for mark in unreasoned(source)]
+            if folder != "macrograd" and path != Path(__file__) and "# type: ignore" in source:
+                wrong += [f"{path.relative_to(root)}: type: ignore"]
+    assert not wrong
+
+
+def test_the_check_of_marks_sees_what_lacks_a_reason() -> None:
+    good = "x = 1  # noqa: S301, E501 - its own\ny = 2  # type: ignore[misc]  # it has no types\n"
+    assert unreasoned(good) == []
+    for bad in ("noqa", "noqa: E731", "noqa: E731 why", "type: ignore", "type: ignore[misc]", "pragma: no cover"):
+        assert unreasoned(f"x = 1  # {bad}\n") == [f"# {bad}"]
 
 
 # --- the tests -------------------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def test_what_pickle_could_not_write_leaves_no_trace() -> None:
     out = x * x
     for _ in range(5_000):
         out = out + x
-    x.label = lambda: None  # type: ignore[assignment]  # something that pickle refuses
+    x.label = lambda: None
     with pytest.raises((AttributeError, pickle.PicklingError)):
         pickle.dumps(out)
     assert not copying.being_pickled()
@@ -122,10 +122,10 @@ class Named(Value):
 
 def test_a_class_of_ones_own_keeps_its_attributes(way: Callable[[Any], Any]) -> None:
     x = Named(2.0)
-    x.unit = "m"  # type: ignore[attr-defined]
+    x.unit = "m"
     found = way([x, x * 2])
     assert (type(found[0]), found[0].unit, found[1].inputs[0]) == (Named, "m", found[0])
-    assert copy.copy(x).unit == "m"  # type: ignore[attr-defined]
+    assert copy.copy(x).unit == "m"
 
 
 # --- nets, optimisers, schedules --------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def run(source: str, names: dict[str, Any]) -> Any:
     tree = ast.parse(source)
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, "cell", "exec"), names)  # noqa: S102 - the project's own text
-    return None if last is None else eval(compile(ast.Expression(last.value), "cell", "eval"), names)  # type: ignore[attr-defined]  # noqa: S307
+    return None if last is None else eval(compile(ast.Expression(last.value), "cell", "eval"), names)  # noqa: S307 - as above
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

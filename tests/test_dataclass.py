@@ -130,7 +130,7 @@ def test_a_dataclass_is_as_pythons_own(use: str, few: int, monkeypatch: pytest.M
 
 
 def test_a_plain_subclass_may_have_more_attributes_and_another_init() -> None:
-    class Sub(PAIR["ours"].Frozen):  # type: ignore[misc]
+    class Sub(PAIR["ours"].Frozen):
         def __init__(self, z: int) -> None:
             super().__init__(z)
             self.more = z

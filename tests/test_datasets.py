@@ -52,7 +52,7 @@ def test_the_reference_has_every_function_of_scikit_learn() -> None:
 @pytest.mark.parametrize("make", ["make_moons", "make_circles", "make_blobs", "make_spirals", "make_xor"])
 def test_a_seed_means_the_same_samples_and_leaves_the_global_generator_alone(make: str) -> None:
     function = getattr(mg.datasets, make)
-    before = np.random.get_state()[1].tobytes()  # type: ignore[index, union-attr]  # a tuple in the legacy form
+    before = np.random.get_state()[1].tobytes()
     X, y = function(60, seed=3)
     again, labels = function(60, seed=3)
     other, _ = function(60, seed=4)
@@ -61,7 +61,7 @@ def test_a_seed_means_the_same_samples_and_leaves_the_global_generator_alone(mak
     assert X.tobytes() != other.tobytes()
     assert X.shape == (60, 2)
     assert y.shape == (60,)
-    assert np.random.get_state()[1].tobytes() == before  # type: ignore[index, union-attr]  # as above
+    assert np.random.get_state()[1].tobytes() == before
 
 
 @given(n=st.integers(1, 200), arms=st.integers(1, 6), turns=st.floats(0.1, 4))
@@ -92,22 +92,22 @@ def test_xor_is_the_exclusive_or_of_the_signs() -> None:
 WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: datasets.make_moons(0), ValueError, "make_moons() n_samples must be at least 1, got 0"),
     (
-        lambda: datasets.make_moons(2.5),  # type: ignore[arg-type]  # what is tested
+        lambda: datasets.make_moons(2.5),
         TypeError,
         "make_moons() n_samples must be an integer or a sequence of integers, got 2.5",
     ),
     (
-        lambda: datasets.make_moons((1, 2, 3)),  # type: ignore[arg-type]  # what is tested
+        lambda: datasets.make_moons((1, 2, 3)),
         ValueError,
         "make_moons() makes two classes: n_samples must be one number or two, got (1, 2, 3)",
     ),
     (
-        lambda: datasets.make_moons("ab"),  # type: ignore[arg-type]  # what is tested
+        lambda: datasets.make_moons("ab"),
         ValueError,
         "make_moons() makes two classes: n_samples must be one number or two, got 'ab'",
     ),
     (
-        lambda: datasets.make_moons((1, 2.5)),  # type: ignore[arg-type]  # what is tested
+        lambda: datasets.make_moons((1, 2.5)),
         TypeError,
         "make_moons() n_samples must be an integer, got 2.5",
     ),
@@ -128,7 +128,7 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
         "make_xor() seed must be less than 2**32 (the limit of NumPy's legacy generator), got 4294967296",
     ),
     (
-        lambda: datasets.make_moons(seed=None),  # type: ignore[arg-type]  # what is tested
+        lambda: datasets.make_moons(seed=None),
         TypeError,
         "make_moons() seed must be an integer, got None",
     ),
@@ -161,7 +161,7 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
         "make_blobs() cluster_std must not be negative, got -1.0",
     ),
     (
-        lambda: datasets.make_blobs(None),  # type: ignore[arg-type]  # what is tested
+        lambda: datasets.make_blobs(None),
         TypeError,
         "make_blobs() n_samples must be an integer or a sequence of integers, got None",
     ),

@@ -55,5 +55,5 @@ def test_a_switch_is_true_or_false(call: str, name: str, called: Callable[[Any],
 @pytest.mark.parametrize("name", ["header", "strict"])
 def test_a_switch_of_export_is_true_or_false(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"export\({name}='no'\): {name} must be True or False"):
-        mg.export(nn.MLP(2, [1]), tmp_path / "net.c", **{name: "no"})  # type: ignore[arg-type]
+        mg.export(nn.MLP(2, [1]), tmp_path / "net.c", **{name: "no"})
     assert not list(tmp_path.iterdir())

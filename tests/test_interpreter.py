@@ -206,7 +206,10 @@ def test_whether_a_thread_is_alone_is_told_without_letting_others_run() -> None:
     """The garbage collector runs Python code, and with it other threads: one of these may be waiting for a lock that
     Python holds while it lists the frames of all."""
     before, collected = gc.get_threshold(), list[str]()
-    callback: Any = lambda phase, info: collected.append(phase)  # noqa: E731
+
+    def callback(phase: str, info: object) -> None:
+        collected.append(phase)
+
     gc.callbacks.append(callback)
     try:
         gc.set_threshold(1)

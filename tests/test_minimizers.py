@@ -136,9 +136,9 @@ def test_what_else_is_refused() -> None:
     with pytest.raises(ValueError, match=r"method='LBFGS'.*one of 'Nelder-Mead', .*; did you mean 'L-BFGS-B'\?"):
         mg.minimize(rosenbrock, [1.0, 2.0], method="LBFGS")
     with pytest.raises(ValueError, match=r"method=3\): method must be one of 'Nelder-Mead'"):
-        mg.minimize(rosenbrock, [1.0, 2.0], method=3)  # type: ignore[arg-type]
+        mg.minimize(rosenbrock, [1.0, 2.0], method=3)
     with pytest.raises(TypeError, match=r"minimize\(\) takes a function, got 3.0 of type float"):
-        mg.minimize(3.0, [1.0])  # type: ignore[arg-type]
+        mg.minimize(3.0, [1.0])
     with pytest.raises(TypeError, match=r"minimize\(\) compiles the function itself: pass fn, not mg.compile\(fn\)"):
         mg.minimize(mg.compile(rosenbrock), [1.0, 2.0])
     for method in ("L-BFGS-B", "Nelder-Mead"):

@@ -98,7 +98,7 @@ def test_an_operation_without_a_spelling_is_a_named_error() -> None:
         name, llvm, formula, c = "nothing", None, None, None
 
     with pytest.raises(LookupError, match="operation 'nothing' has neither an LLVM form nor a formula"):
-        routine(Nothing)  # type: ignore[arg-type]
+        routine(Nothing)
     with pytest.raises(LookupError, match="operation 'nothing' has neither a C form nor a formula"):
         c_expression(Nothing, "a")
 

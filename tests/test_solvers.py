@@ -150,7 +150,7 @@ def test_a_function_with_a_derivative_is_pickled_as_its_two_functions() -> None:
         assert mg.grad(found)(2.0) == 12.0
         assert (found.__name__, found.__doc__, str(inspect.signature(found))) == ("cube", "x³.", "(x: 'Any') -> 'Any'")
     net = mg.nn.MLP(1, [1], activation=CUBE)
-    assert pickle.loads(pickle.dumps(net))([2.0]).data == net([2.0]).data  # noqa: S301
+    assert pickle.loads(pickle.dumps(net))([2.0]).data == net([2.0]).data  # noqa: S301 - its own
     for made, what in [(mg.custom(cube, lambda x: x), "derivative"), (mg.custom(lambda x: x, slope), "function")]:
         with pytest.raises(TypeError, match=rf"^mg.custom\(.*\) cannot be pickled: its {what} is a lambda \(.*:\d+\)"):
             pickle.dumps(made)

@@ -154,7 +154,7 @@ def test_a_value_has_no_elements() -> None:
     with pytest.raises(TypeError, match=r"a Value is one number and has no element \[0\]: give a list or an array"):
         Value(1.0)[0]
     with pytest.raises(TypeError, match="a Value is one number and cannot be unpacked or looped over"):
-        list(Value(1.0))  # type: ignore[call-overload]
+        list(Value(1.0))
     assert not np.iterable(Value(1.0))
     array = np.array([[Value(1.0), Value(2.0)]])  # NumPy takes it for one number, too
     assert array.shape == (1, 2)

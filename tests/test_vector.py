@@ -125,7 +125,7 @@ def test_equality_is_that_of_lists_and_none_of_values() -> None:
     with pytest.raises(TypeError, match="whether they are the same objects: compare numbers"):
         values == Vector([Value(1.0)])  # noqa: B015 - the comparison is what is tested
     with pytest.raises(TypeError, match=r"a sequence was compared with one number.*abs\(x - y\) <= 1e-9"):
-        Vector(X) == 0  # noqa: B015
+        Vector(X) == 0  # noqa: B015 - that is the test
     with pytest.raises(TypeError, match="unhashable"):
         hash(values)
 
@@ -197,7 +197,7 @@ def test_what_does_not_fit_is_an_error_in_words() -> None:
         with pytest.raises(TypeError):
             Vector(X) + other
         with pytest.raises(TypeError):
-            Vector(X) < other  # noqa: B015
+            Vector(X) < other  # noqa: B015 - that is the test
     with pytest.raises(TypeError, match=r"exp\(\) takes numbers and Values, got 'x'"):
         mg.exp(Vector(["x"]))
 

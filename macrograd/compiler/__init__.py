@@ -18,7 +18,7 @@ _NOTHING: Any = object()  # used as a decorator with settings: waits for the fun
 
 
 @overload
-def compile(  # noqa: A001
+def compile(  # noqa: A001 - the field's name for it
     fn: Callable[..., Any],
     *,
     batch: bool = ...,
@@ -33,7 +33,7 @@ def compile(  # noqa: A001
 
 
 @overload
-def compile(  # noqa: A001
+def compile(  # noqa: A001 - the field's name for it
     *,
     batch: bool = ...,
     dtype: str = ...,

@@ -85,7 +85,8 @@ class Scaled(Module):
 
 
 def _scale(name: str, given: Numbers) -> tuple[float, ...]:
-    numbers = tuple(float(x) for x in (given if hasattr(given, "__len__") else [given]))  # type: ignore[union-attr]
+    several: Any = given if hasattr(given, "__len__") else [given]
+    numbers = tuple(float(x) for x in several)
     for number in numbers:
         if not math.isfinite(number) or ("unit" in name and number <= 0.0):
             must = "finite and positive" if "unit" in name else "finite"

@@ -302,7 +302,7 @@ class _Node:
         if self.kind is Value:
             return (thing,)
         if self.kind is list:
-            return thing  # type: ignore[no-any-return]
+            return thing  # type: ignore[no-any-return]  # a list, by its kind
         return [vars(thing)[name] for name in self.parts]
 
 

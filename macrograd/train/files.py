@@ -99,7 +99,7 @@ def raw(source: Path, kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, str
                 given = file.get_slice(name).get_dtype()
                 if given not in _TYPES.values():
                     raise ValueError(f"the tensor {name!r} has the type {given}, and not one of {', '.join(_TYPES)}")
-            return {name: np.asarray(file.get_tensor(name)) for name in file.keys()}, metadata  # noqa: SIM118
+            return {name: np.asarray(file.get_tensor(name)) for name in file.keys()}, metadata  # noqa: SIM118 - as above
     except (SafetensorError, TypeError, KeyError, AttributeError, ValueError) as error:
         raise ValueError(
             f"{source} cannot be read as a {kind}: it is damaged, truncated, or not a safetensors file ({error})"

@@ -111,7 +111,7 @@ class Fields:
         if not isinstance(found, dict):
             yield f"{place} must be an object, it is {shown(found)}"
             return
-        for name, kind in (self.required | self.optional if self.optional else self.required).items():  # type: ignore[operator]
+        for name, kind in {**self.required, **self.optional}.items():
             if name in found:
                 yield from kind.faults(found[name], f"{place}.{name}")
             elif name in self.required:

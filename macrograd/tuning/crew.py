@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from multiprocessing.util import _args_from_interpreter_flags  # type: ignore[attr-defined]
+from multiprocessing.util import _args_from_interpreter_flags  # type: ignore[attr-defined]  # no other has them
 
 from macrograd._workers import Job, Worker, surely
 from macrograd.tuning.parcels import Parcel, begun, got, put

@@ -139,7 +139,7 @@ def test_gmm() -> None:
     assert answer("gmm", "objective", given) == pytest.approx(posterior(*numbers.values()), rel=1e-12)
     found = answer("gmm", "jacobian", given)
     for name in numbers:
-        by_differences = slopes(lambda part, name=name: posterior(*(numbers | {name: part}).values()), numbers[name])  # type: ignore[misc]
+        by_differences = slopes(lambda part, name=name: posterior(*(numbers | {name: part}).values()), numbers[name])
         assert np.allclose(found[name], by_differences, atol=1e-8), name
 
 
@@ -218,7 +218,7 @@ def test_ba(angle: float) -> None:
     if angle:  # without a rotation, differences around it take the other formula
         for k in range(2):
             row = jacobian["vals"][15 * k : 15 * k + 15]
-            assert np.allclose(row, slopes(lambda x, k=k: errors(x)[k], numbers), rtol=1e-8, atol=1e-8)  # type: ignore[misc]
+            assert np.allclose(row, slopes(lambda x, k=k: errors(x)[k], numbers), rtol=1e-8, atol=1e-8)
     assert jacobian["vals"][-1] == pytest.approx(-0.8)
 
 
@@ -266,8 +266,8 @@ def test_ht(mixed: bool) -> None:
         return
     found = np.array(answer("ht", "jacobian", given))
     for row in (0, 5):
-        by_pose = slopes(lambda t, row=row: errors(t, us)[row], theta)  # type: ignore[misc]
-        by_us = slopes(lambda u, row=row: errors(theta, u)[row], us)  # type: ignore[misc]
+        by_pose = slopes(lambda t, row=row: errors(t, us)[row], theta)
+        by_us = slopes(lambda u, row=row: errors(theta, u)[row], us)
         assert np.allclose(found[row], [*by_us[row // 3 : row // 3 + 1].ravel(), *by_pose], atol=1e-7)
 
 

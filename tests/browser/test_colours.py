@@ -24,4 +24,4 @@ def test_weights_and_classes_have_the_colours_of_draw() -> None:
     assert re.search(r'COLOURS = \["(#\w+)", "(#\w+)"', part("state.js")).groups() == (
         negative.lower(),
         positive.lower(),
-    )  # type: ignore[union-attr]
+    )

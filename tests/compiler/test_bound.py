@@ -101,7 +101,7 @@ def test_what_several_results_do_not_have_is_said() -> None:
     with pytest.raises(AttributeError, match=r"has no 'gradient': the function returns several results.*step\.results"):
         step.gradient  # noqa: B018 - the access is what is tested
     with pytest.raises(AttributeError, match=r"has no 'thet'$"):
-        step.thet  # noqa: B018
+        step.thet  # noqa: B018 - that is the test
     with pytest.raises(TypeError, match="holds memory of this process"):
         step.__reduce__()
 
@@ -170,6 +170,6 @@ def test_compile_is_a_decorator_with_settings_too() -> None:
     assert f(np.ones((2, 1))).tolist() == [0.75, 0.75]
     assert (g(2.0), h(2.0)) == (4.0, 6.0)
     with pytest.raises(TypeError, match="compile\\(\\) takes a function, got None"):
-        mg.compile(None)  # type: ignore[call-overload]
+        mg.compile(None)
     with pytest.raises(TypeError, match="compile\\(\\) takes a function, got 3"):
-        mg.compile(batch=True)(3)  # type: ignore[arg-type]
+        mg.compile(batch=True)(3)

@@ -201,7 +201,7 @@ class Wrapped(RandomProgram):
         object.__setattr__(self, "fn", fn)
 
     def __call__(self, x: Any, index: Any) -> list[Any]:
-        return [self.fn(x, index)]  # type: ignore[attr-defined]  # set above
+        return [self.fn(x, index)]
 
 
 def indices(step: Instruction) -> list[Any]:

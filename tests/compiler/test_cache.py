@@ -83,7 +83,7 @@ def test_everything_that_matters_is_in_the_key(
 ) -> None:
     seen = compiles(monkeypatch)
     mg.compile(lambda x: mg.exp(x * W))(0.5)
-    mg.compile(lambda x: mg.exp(x * W), **settings)([0.5, 0.5] if "batch" in settings else 0.5)  # type: ignore[arg-type]
+    mg.compile(lambda x: mg.exp(x * W), **settings)([0.5, 0.5] if "batch" in settings else 0.5)
     assert len(seen) == 2
 
 

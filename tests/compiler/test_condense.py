@@ -271,7 +271,7 @@ def test_other_threads_neither_disturb_a_trace_nor_are_disturbed(held: bool, mon
         try:
             while not stopped.is_set():
                 found.append([eagerly(k) for k in range(20)])
-        except BaseException as error:  # noqa: BLE001  shown below
+        except BaseException as error:  # noqa: BLE001 - shown below
             found.append(error)
 
     workers = [threading.Thread(target=work) for _ in range(2)]

@@ -71,7 +71,7 @@ def test_rows_become_columns(size: int) -> None:
 @pytest.mark.parametrize("size", [1, 2, 4, 8, 16])
 def test_rows_in_memory_become_columns(size: int, kind: Float) -> None:
     code, given = Tuples(kind), rows(size, size)
-    assert transpose_from(code, [(*row, -1) for row in given]) == list(zip(*given, strict=True))  # type: ignore[misc]
+    assert transpose_from(code, [(*row, -1) for row in given]) == list(zip(*given, strict=True))
     within = min(size, 16 // kind.bytes)  # a side of the squares that are left to shuffles
     joined = within * (size // within) * (size // within - 1)
     assert code.shuffles == size * (within.bit_length() - 1) + joined

@@ -226,9 +226,11 @@ def test_a_process_that_finds_all_its_code_has_the_same_bits_without_llvm(tmp_pa
 def test_llvm_that_no_longer_loads_is_replaced_by_numpy_and_a_warning(tmp_path: Path) -> None:
     said = "import macrograd as mg; print(mg.compile(lambda x: x * 3.0 + 1.0)(2.0))"
     environment = {**os.environ, "MACROGRAD_CACHE": str(tmp_path)}
-    run: Any = lambda program: subprocess.run(  # noqa: E731
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
-    )
+
+    def run(program: str) -> Any:
+        whole = [sys.executable, "-c", program]
+        return subprocess.run(whole, env=environment, capture_output=True, text=True, check=True)
+
     assert run(said).stdout == "7.0\n"
     found = run("import sys; sys.modules['llvmlite.binding'] = None\n" + said.replace("3.0", "4.0"))
     assert found.stdout == "9.0\n"

@@ -48,7 +48,9 @@ def unused() -> Any:
 
 
 def test_functions_and_tables_are_stored_by_their_key() -> None:
-    write: Callable[[], Any] = lambda: (text(one=1.0, two=2.0), TABLE)  # noqa: E731
+    def write() -> Any:
+        return text(one=1.0, two=2.0), TABLE
+
     for writing in (write, unused):
         made = native.Native(b"a key", ("one", "two"), writing)
         assert [called(made, name) for name in ("one", "two")] == [1.0, 2.0]

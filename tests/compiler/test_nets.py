@@ -66,7 +66,7 @@ def nets(sample: Any, arrays: list[Any], optimizer: Any, count: int = NETS, **op
 
 def neighbours(many: TrainingNets, net: int) -> list[int]:
     """The nets that share a vector with one, and itself: processors have vectors of several lengths."""
-    lanes = many.nets.lanes  # type: ignore[attr-defined]  # of native code
+    lanes = many.nets.lanes
     return [k for k in range(NETS) if k // lanes == net // lanes]
 
 

@@ -28,7 +28,7 @@ def executable(fn: Any, *shapes: tuple[int, ...], **settings: Any) -> NumpyExecu
     program = pipeline.gradient_program(source, batch=True)
     sizes = [int(np.prod(shape, dtype=int)) for shape in shapes]
     found = NumpyExecutable(Request(program, tuple(sizes), 0, np.dtype(np.float64), **settings))
-    found.start = [p.data for p in source.parameters]  # type: ignore[attr-defined]
+    found.start = [p.data for p in source.parameters]
     return found
 
 

@@ -74,7 +74,7 @@ def test_what_nothing_reads_is_removed() -> None:
 def test_places_that_move_evenly_are_rows() -> None:
     slots = 10 * np.arange(20)[:, None] + np.array([3, 0, 7])
     assert [*axes_of(slots)] == [0]
-    (piece,) = (pieces_of(np.zeros_like(slots), slots) or [[]])[0]  # type: ignore[misc]
+    (piece,) = (pieces_of(np.zeros_like(slots), slots) or [[]])[0]
     assert (piece.step, piece.count) == (10, 20)
     ((which, start),) = piece.windows(200) or []
     assert (which.tolist(), start) == ([0, 1, 2], 0)

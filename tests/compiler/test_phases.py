@@ -197,10 +197,10 @@ def others(x: Any) -> Iterator[Any]:
     elif dataclasses.is_dataclass(x):
         for field in dataclasses.fields(x):
             if (type(x).__name__, field.name) == ("Loop", "guard"):
-                yield replace(x, guard=Index("u", 0, (0,)))  # type: ignore[type-var]
+                yield replace(x, guard=Index("u", 0, (0,)))
             elif (type(x).__name__, field.name) not in NO_CODE:
                 for other in others(getattr(x, field.name)):
-                    yield replace(x, **{field.name: other})  # type: ignore[type-var]
+                    yield replace(x, **{field.name: other})
 
 
 # What the machine code does not depend on: how many operations were recorded; and which phase a stream is in is said by

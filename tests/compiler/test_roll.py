@@ -88,7 +88,7 @@ def unrolled_by_hand(n: int) -> Function:
     text = "def fn(x):\n    " + "\n    ".join(lines) + f"\n    return {total}\n"
     names: dict[str, Any] = {"w": hidden, "v": out, "tanh": mg.tanh}
     exec(text, names)  # noqa: S102 - the text is made three lines above
-    return names["fn"]  # type: ignore[no-any-return]
+    return names["fn"]
 
 
 def shared_between_layers(n: int) -> Function:

@@ -53,7 +53,7 @@ def values(*shape: int) -> Any:
     return np.vectorize(Value)(RNG.normal(size=shape)).tolist()
 
 
-def looked_up(x: Any, y: Any, rows: Any = values(7, 11)) -> Any:  # noqa: B008
+def looked_up(x: Any, y: Any, rows: Any = values(7, 11)) -> Any:  # noqa: B008 - drawn once
     """Rows that an index chooses, and tables of an order without a pattern."""
     index = abs(y) * 3.0 + 3.0
     chosen = [mg.take([row[k] for row in rows], index) for k in range(11)]
@@ -61,20 +61,20 @@ def looked_up(x: Any, y: Any, rows: Any = values(7, 11)) -> Any:  # noqa: B008
     return mg.sum([chosen[k] * x[i % 3] * chosen[order[k]] for i, k in enumerate(order)])
 
 
-def distances(x: Any, y: Any, centres: Any = values(10, 3)) -> Any:  # noqa: B008
+def distances(x: Any, y: Any, centres: Any = values(10, 3)) -> Any:  # noqa: B008 - drawn once
     """Operands that a sum computes where it reads them."""
     near = [mg.exp(-mg.sum([(a - b) * (a - b) for a, b in zip(x, centre, strict=True)])) for centre in centres]
     return mg.sum(near) * y + mg.log(mg.sum(near))
 
 
-def long_sums(x: Any, y: Any, p: Any = values(333), q: Any = values(333)) -> Any:  # noqa: B008
+def long_sums(x: Any, y: Any, p: Any = values(333), q: Any = values(333)) -> Any:  # noqa: B008 - drawn once
     """Sums outside blocks, of vectors of terms and of numbers that lie apart, with several products."""
     dense = mg.sum([a * a for a in p]) + mg.sum([a * b for a, b in zip(p, q, strict=True)])
     apart = mg.sum([a * b for a, b in zip(p[::3], q[::-3], strict=True)])
     return dense * x[0] + apart * y + mg.sum(p[:200]) * x[1] - mg.sum(q[50:]) * x[2]
 
 
-def rounds(x: Any, y: Any, p: Any = values(4)) -> Any:  # noqa: B008
+def rounds(x: Any, y: Any, p: Any = values(4)) -> Any:  # noqa: B008 - drawn once
     """A loop, a few scalars of which pass from round to round."""
     a, b = x[0], x[1]
     for _ in range(40):
@@ -253,7 +253,7 @@ def test_each_member_is_written_once_and_knows_its_row(dims: tuple[int, ...], st
         from macrograd.compiler.targets.scalar.sums import rows
 
         code = _Running()
-        at = Operands(code, MACHINE, Tables())  # type: ignore[arg-type]  # loops are all that is asked of it
+        at = Operands(code, MACHINE, Tables())
         at.axis, at.dims = "lane", dims
         seen: dict[tuple[int, ...], tuple[bool, int]] = {}
 

@@ -43,13 +43,13 @@ def test_settings(settings: dict[str, Any], said: str) -> None:
 
 
 def test_numpys_types_are_dtypes_too() -> None:
-    assert mg.compile(lambda x: x * W, dtype=np.float32)(1.0).dtype == np.float32  # type: ignore[arg-type]
-    assert mg.compile(lambda x: x * W, dtype=np.dtype("float64"))(1.0).dtype == np.float64  # type: ignore[arg-type]
+    assert mg.compile(lambda x: x * W, dtype=np.float32)(1.0).dtype == np.float32
+    assert mg.compile(lambda x: x * W, dtype=np.dtype("float64"))(1.0).dtype == np.float64
 
 
 def test_what_is_no_function() -> None:
     with pytest.raises(TypeError, match=r"compile\(\) takes a function, got 3 of type int"):
-        mg.compile(3)  # type: ignore[arg-type]
+        mg.compile(3)
 
 
 # --- the checked settings --------------------------------------------------------------------------------------------

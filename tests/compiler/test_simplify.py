@@ -201,7 +201,10 @@ def test_merging_tells_constants_apart_by_their_bits() -> None:
     lines = ["%2 = constant 0.0", "%3 = constant -0.0", "%4 = div %0 %2", "%5 = div %0 %3", "%6 = add %4 %5"]
     assert rewrite(rewritings.merge_equal, *lines) == [*lines, "return %6"]
     lines = ["%2 = constant nan", "%3 = constant nan", "%4 = add %0 %2", "%5 = add %0 %3", "%6 = mul %4 %5"]
-    twice = lambda tape: rewritings.merge_equal(rewritings.merge_equal(tape))  # noqa: E731
+
+    def twice(tape: Any) -> Any:
+        return rewritings.merge_equal(rewritings.merge_equal(tape))
+
     assert rewrite(twice, *lines) == [lines[0], "%3 = add %0 %2", "%4 = mul %3 %3", "return %4"]
 
 

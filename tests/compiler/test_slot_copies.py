@@ -47,7 +47,7 @@ def test_a_loop_that_begins_with_many_equal_numbers() -> None:
 
     def last(x: object) -> object:
         def step(_: object, y: list[object]) -> list[object]:
-            return [a * b + 0.125 for a, b in zip(x, [1.0, *y[:-1]], strict=True)]  # type: ignore[call-overload,operator]
+            return [a * b + 0.125 for a, b in zip(x, [1.0, *y[:-1]], strict=True)]
 
         return mg.loop(40, step, [0.0] * 20 + [-1.0] * 4)[-1]
 

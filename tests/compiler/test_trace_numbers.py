@@ -287,7 +287,7 @@ def test_a_training_run_leaves_the_branch_of_its_first_weights() -> None:
 def test_a_chain_that_is_looked_at_again_and_again_is_walked_once() -> None:
     walked = 0
 
-    class Counted(set):  # type: ignore[type-arg]  # of what has been found constant
+    class Counted(set):
         def __contains__(self, x: object) -> bool:
             nonlocal walked
             walked += 1

@@ -427,7 +427,7 @@ def test_too_many_rounds_are_a_named_error() -> None:
 
 def test_a_loop_too_long_for_a_section_is_named_by_its_own_body() -> None:
     def wide(*state: object) -> list[mg.Value]:
-        return [mg.tanh(z) + a * 0.1 for z in state[-1] for a in (A, B)][:60]  # type: ignore[attr-defined]
+        return [mg.tanh(z) + a * 0.1 for z in state[-1] for a in (A, B)][:60]
 
     def outer(_: object, x: mg.Value) -> mg.Value:
         return mg.loop(mg.floor(x), wide, [x] * 60, most=90)[0]

@@ -86,7 +86,7 @@ def test_a_saved_table_model_answers_as_the_command_does(tmp_path: Path, capsys:
     assert main(["predict", str(model), str(as_csv(asked, tmp_path / "asked.csv"))]) == 0
     right = [row["predicted_kind"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))]
 
-    yes_at = int(re.search(r"x\[(\d+)\]: \.+ yes", (tmp_path / "net.h").read_text())[1])  # type: ignore[index]
+    yes_at = int(re.search(r"x\[(\d+)\]: \.+ yes", (tmp_path / "net.h").read_text())[1])
     lib = library(tmp_path / "net.c")
     lib.net_class.restype = ctypes.c_char_p
     lib.net_category.argtypes = [ctypes.c_int32, ctypes.c_char_p]

@@ -97,7 +97,7 @@ class Noisy(Value):
     largest: Array | None  # of a sum: the largest term, also of sums in it, which a program may add in any order
 
     @property
-    def data(self) -> Any:  # type: ignore[override]  # an array in place of a number
+    def data(self) -> Any:
         return self.numbers
 
     @classmethod

@@ -77,7 +77,7 @@ def _ways(found: Found) -> Iterator[Found]:
     for plainer in ({"what": "values"}, {"what": "backward"}, {"strict": False}, {"moved": False}, {"threads": 1},
                     {"dtype": "float64"}, {"budget": None}, {"rolled": True},
                     {"batch": False, "rows": way.rows[:1]}):  # fmt: skip
-        yield case, replace(way, **plainer)  # type: ignore[arg-type]  # each is a field and its value
+        yield case, replace(way, **plainer)
     if len(case.data.samples) > 1 and len(set(way.rows)) == 1:
         yield Case(case.program, case.data.some([way.rows[0]])), replace(way, rows=(0,) * len(way.rows))
 
@@ -114,7 +114,7 @@ def _loops(found: Found) -> Iterator[Found]:
         if isinstance(statement, Line):
             for over in {2, 3, statement.over // 2, statement.over - 1} if statement.over > 2 else ():
                 program = copy.deepcopy(case.program)
-                _at(program, k).over = max(2, over)  # type: ignore[union-attr]  # it is a line
+                _at(program, k).over = max(2, over)
                 yield Case(program, case.data), way
             if statement.over:
                 program = copy.deepcopy(case.program)
@@ -126,7 +126,7 @@ def _loops(found: Found) -> Iterator[Found]:
         if isinstance(statement, Repeat):
             for count in sorted({1, 2, 3, statement.count // 2, statement.count - 1} - {0}):
                 program = copy.deepcopy(case.program)
-                _at(program, k).count = count  # type: ignore[union-attr]  # it is a loop
+                _at(program, k).count = count
                 yield Case(program, case.data), way
         program = copy.deepcopy(case.program)
         body = [_renamed(s, statement.counter, "0") if isinstance(statement, Repeat) else s

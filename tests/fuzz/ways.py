@@ -102,7 +102,7 @@ def draw(rng: random.Random, case: Case) -> Iterator[Way]:
             what = "value_and_grad" if rng.random() < 0.5 and _learns(case) else "values"
             usual = {"backend": backend, "batch": what == "values", "moved": False, "threads": 1}
             rows = way.rows[:12] if what == "values" else way.rows[:1]
-            yield replace(way, what=what, strict=rng.random() < 0.5, rows=rows, **usual)  # type: ignore[arg-type]
+            yield replace(way, what=what, strict=rng.random() < 0.5, rows=rows, **usual)
 
 
 def _possible(way: Way, case: Case) -> Way:
@@ -114,7 +114,7 @@ def _possible(way: Way, case: Case) -> Way:
         odd = {"special", "odd one", "wild"} & set(case.program.features)
         if odd or not case.data.rounded().finite() or not _learns(case):
             return replace(way, what="backward")
-        return replace(way, **usual, rows=way.rows[:12])  # type: ignore[arg-type]  # each is a field and its value
+        return replace(way, **usual, rows=way.rows[:12])
     return way
 
 

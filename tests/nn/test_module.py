@@ -34,7 +34,7 @@ def test_every_kind_of_container() -> None:
 def test_shared_parameters_stand_once() -> None:
     shared = Layer(2, 2)
     model = Module()
-    model.first, model.second = shared, shared  # type: ignore[attr-defined]  # any attribute will do
+    model.first, model.second = shared, shared
     assert len(model.parameters()) == 6
     assert all(name.startswith("first.") for name in model.named_parameters())
 
@@ -80,10 +80,10 @@ def test_a_subclass_in_micrograds_style() -> None:
 
 def test_deep_nesting_needs_no_recursion() -> None:
     module = Module()
-    module.inner = Value(1.0)  # type: ignore[attr-defined]  # any attribute will do
+    module.inner = Value(1.0)
     for _ in range(20_000):
         outer = Module()
-        outer.inner = module  # type: ignore[attr-defined]  # as above
+        outer.inner = module
         module = outer
     assert len(module.parameters()) == 1
     while hasattr(module, "inner"):  # taken apart from outside: Python frees nested objects recursively

@@ -46,21 +46,21 @@ class Comm:
     def Get_rank(self) -> int:  # noqa: N802 - mpi4py's name
         return self._rank
 
-    def Get_size(self) -> int:  # noqa: N802
+    def Get_size(self) -> int:  # noqa: N802 - mpi4py's name
         return self._group.size
 
-    def Allgather(self, sent: Any, received: Any) -> None:  # noqa: N802
+    def Allgather(self, sent: Any, received: Any) -> None:  # noqa: N802 - mpi4py's name
         every = self._group.exchange(self._rank, np.array(sent))
         received.reshape(-1)[:] = np.concatenate([part.reshape(-1) for part in every])
 
-    def Allgatherv(self, sent: Any, received: list[Any]) -> None:  # noqa: N802
+    def Allgatherv(self, sent: Any, received: list[Any]) -> None:  # noqa: N802 - mpi4py's name
         into, counts = received
         every = self._group.exchange(self._rank, np.array(sent))
         assert [part.size for part in every] == counts
         assert {part.dtype for part in every} == {into.dtype}
         into.reshape(-1)[:] = np.concatenate([part.reshape(-1) for part in every])
 
-    def Alltoallv(self, sent: list[Any], received: list[Any]) -> None:  # noqa: N802
+    def Alltoallv(self, sent: list[Any], received: list[Any]) -> None:  # noqa: N802 - mpi4py's name
         rows, leaving = sent
         into, coming = received
         ends = np.cumsum([0, *leaving])
@@ -70,7 +70,7 @@ class Comm:
         assert {part.dtype for part in every} == {into.dtype}
         into.reshape(-1)[:] = np.concatenate(every)
 
-    def Abort(self, code: int = 0) -> None:  # noqa: N802
+    def Abort(self, code: int = 0) -> None:  # noqa: N802 - mpi4py's name
         self._group.aborted = True
 
 

@@ -25,7 +25,7 @@ def bits(comm: Any, checkpoint: str | None = None) -> str:
     X, y = mg.datasets.make_moons(200, noise=0.1, seed=0)
     model = nn.MLP(2, [4, 1], seed=0)
     trainer = mg.Trainer(model, "binary_cross_entropy", optim.Adam(0.05), comm=comm, own_rows=True)
-    rows = trainer.setup.ranks.share(200)  # type: ignore[union-attr]  # it has ranks
+    rows = trainer.setup.ranks.share(200)
     mine = slice(rows.start, rows.stop)
     trainer.fit(X[mine], y[mine], epochs=10, batch_size=100, validation=0.5, progress=False, checkpoint=checkpoint)
     f = mg.compile(lambda x: model(x) ** 2, batch=True, comm=comm)
@@ -46,7 +46,7 @@ if __name__ == "__main__":  # answers go to files: of what is printed, mpiexec l
         Path(sys.argv[2]).write_text(found)
     MPI.COMM_WORLD.Barrier()
     if MPI.COMM_WORLD.rank == MPI.COMM_WORLD.size - 1:
-        sys.stderr = open(sys.argv[3], "w")  # noqa: SIM115  the process ends with it
+        sys.stderr = open(sys.argv[3], "w")  # noqa: SIM115 - the process ends with it
         raise ValueError("the last rank has had enough")
     MPI.COMM_WORLD.Barrier()  # would wait for ever
 

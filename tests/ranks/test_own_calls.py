@@ -110,7 +110,7 @@ def test_only_rows_of_leaves_on_an_edge_are_sent() -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(self.comm, name)
 
-        def Alltoallv(self, rows: Any, received: Any) -> None:  # noqa: N802
+        def Alltoallv(self, rows: Any, received: Any) -> None:  # noqa: N802 - mpi4py's name
             sent.append(len(rows[0]))
             self.comm.Alltoallv(rows, received)
 

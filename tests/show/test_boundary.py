@@ -168,7 +168,7 @@ def test_samples_that_cannot_be_drawn(bad_X: Any, bad_y: Any, message: str) -> N
 
 def test_a_model_that_cannot_be_called() -> None:
     with pytest.raises(TypeError, match="needs a model that can be called with a point, got one of type int"):
-        show.boundary(3, X, y)  # type: ignore[arg-type]  # that is the test
+        show.boundary(3, X, y)
 
 
 def test_a_model_that_gives_no_number() -> None:
@@ -202,7 +202,7 @@ def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_trainer_is_asked_for_its_outputs_and_its_classes() -> None:
     trainer = SimpleNamespace(classes=["a", "b", "c"], outputs=lambda points: np.stack([-points[:, 0]] * 3, axis=1))
-    ax = show.boundary(trainer, X, ["a", "c", "c", "a"])  # type: ignore[arg-type]
+    ax = show.boundary(trainer, X, ["a", "c", "c", "a"])
     assert legend(ax) == ["a", "b", "c"]  # in the order of the outputs, and of their colours
     assert [len(c.get_offsets()) for c in ax.collections if c.get_label() in "abc"] == [2, 0, 2]
 

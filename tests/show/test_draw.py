@@ -326,4 +326,4 @@ def test_directions_are_two() -> None:
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True])
 def test_limits_are_counts(limit: object) -> None:
     with pytest.raises(ValueError, match=f"a limit of at least 1 value, got {limit}"):
-        mg.draw(Value(1.0), limit=limit)  # type: ignore[arg-type]  # that is the test
+        mg.draw(Value(1.0), limit=limit)

@@ -148,9 +148,9 @@ def test_gradients_are_shown_if_there_are_any() -> None:
 def test_bad_input() -> None:
     model = nn.Neuron(1, seed=1)
     with pytest.raises(TypeError, match="watches which module computes each number: give a function without arguments"):
-        mg.draw(model(0.5), by=model)  # type: ignore[call-overload]
+        mg.draw(model(0.5), by=model)
     with pytest.raises(TypeError, match=r"draw\(by=\) takes the model whose modules are drawn, got 3 of type int"):
-        mg.draw(lambda: model(0.5), by=3)  # type: ignore[call-overload]
+        mg.draw(lambda: model(0.5), by=3)
     with pytest.raises(TypeError, match=r"needs a function that returns a Value or a sequence of them, got 0\.5"):
         mg.draw(lambda: 0.5, by=model)
 

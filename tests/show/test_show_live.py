@@ -100,7 +100,7 @@ def test_watching_changes_no_bit_and_copies_have_no_watchers() -> None:
     assert parameters(watched=True) == parameters(watched=False)
     trainer = Trainer(nn.MLP(2, [1], seed=1))
     trainer.watchers.append(Keeps())
-    assert copy.deepcopy(trainer).watchers == pickle.loads(pickle.dumps(trainer)).watchers == []  # noqa: S301
+    assert copy.deepcopy(trainer).watchers == pickle.loads(pickle.dumps(trainer)).watchers == []  # noqa: S301 - its own
 
 
 def test_only_a_trainer_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

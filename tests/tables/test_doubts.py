@@ -191,7 +191,7 @@ def test_dates_of_another_form_are_read_where_they_can_only_be_one() -> None:
     month = plan.names.index("d month")
 
     def months(*cells: str) -> list[float]:
-        return kept(plan).numbers(table(d=list(cells)))[0][:, month].tolist()  # type: ignore[no-any-return]
+        return kept(plan).numbers(table(d=list(cells)))[0][:, month].tolist()
 
     assert months("10.03.2018", "3/3/2018", "25/03/2018", "2018-03-10", "10 March 2018") == [3.0] * 5
     assert months("10/03/2018", "25/03/2018") == [3.0, 3.0]  # the second tells the order of the first

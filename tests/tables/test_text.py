@@ -83,7 +83,7 @@ FORMS: dict[str, str | bytes] = {
     "blank Windows lines": lines().replace("\n", "\r\n\r\n"),
     "Fortran's exponents": lines(number=fortran),
     "minus signs": lines(number=lambda x: str(x).replace("-", "−")),
-    "currency": lines(number=lambda x: f"{'-' if x < 0 else ''}${abs(x)}"),  # type: ignore[operator]
+    "currency": lines(number=lambda x: f"{'-' if x < 0 else ''}${abs(x)}"),
     "currency behind": lines(number=lambda x: f"{x} €"),
     "UTF-16": lines().encode("utf-16"),
     "UTF-16 without its mark": lines().encode("utf-16-le"),

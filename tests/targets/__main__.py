@@ -131,8 +131,12 @@ def files(folder: Path) -> list[Path]:
             h = mg.tanh(rate[0] * h + rate[1] * x[k]) + mg.sin(rate[2] * h)
         return h * h
 
-    hinge = lambda x, t: losses.hinge(net(x), t)  # noqa: E731
-    entropy = lambda x, t: losses.cross_entropy(classifier(x), t)  # noqa: E731
+    def hinge(x: Any, t: Any) -> Any:
+        return losses.hinge(net(x), t)
+
+    def entropy(x: Any, t: Any) -> Any:
+        return losses.cross_entropy(classifier(x), t)
+
     point, sample = ([0.0, 0.0], 1.0), (np.zeros(8), 0)
     made: list[tuple[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = [
         ("moons", hinge, point, {"kind": "train", "optimizer": optim.Adam(0.05)}),

@@ -120,9 +120,9 @@ def test_members_must_fit_each_other(trained: dict[str, list[mg.Trainer]], tmp_p
     with pytest.raises(ValueError, match="at least one member that did not diverge, got none"):
         Ensemble([])
     with pytest.raises(TypeError, match="takes a list of Trainers or models, got one Trainer"):
-        Ensemble(trained["hinge"][0])  # type: ignore[arg-type]
+        Ensemble(trained["hinge"][0])
     with pytest.raises(TypeError, match=r"is a Trainer or a model, got . of type int"):
-        Ensemble([3])  # type: ignore[list-item]
+        Ensemble([3])
     with pytest.raises(ValueError, match="never fitted, others were"):
         Ensemble([trained["hinge"][0], nn.MLP(3, [1])])
     with pytest.raises(ValueError, match="never fitted, so that it is not known what they take"):

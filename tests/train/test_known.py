@@ -69,7 +69,7 @@ def tied(together: bool) -> nn.Module:
     model = nn.MLP(3, [3, 3], seed=0)
     first, second = list(model.modules())[2:4]
     if together:
-        second.w = first.w  # type: ignore[attr-defined]  # both are Neurons
+        second.w = first.w
     return model
 
 

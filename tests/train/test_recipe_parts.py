@@ -119,7 +119,7 @@ def test_balanced_labels_multiply_as_in_scikit_learn() -> None:
     repeated = compute_sample_weight("balanced", np.repeat(y, times, axis=0))[np.cumsum(times) - 1]
     assert np.allclose(weights.of(times * 1.0, "balanced", y, kind), times * repeated, rtol=1e-12)
     own = [{1: 3.0}, {}, {0: 0.5, 1: 2.0}, {0: 7.0}]
-    assert weights.of(None, own, y, kind).tolist() == [2.0, 0.5, 2.0, 6.0]  # type: ignore[union-attr]
+    assert weights.of(None, own, y, kind).tolist() == [2.0, 0.5, 2.0, 6.0]
 
 
 def test_coslog_has_waves_that_double() -> None:

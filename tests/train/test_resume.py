@@ -142,7 +142,7 @@ def test_what_is_not_computed_may_differ(tmp_path: Path) -> None:
     model = mlp(3)
     given: dict[str, Any] = {"batch_size": 8, "progress": False, "checkpoint": tmp_path / "c", "resume": True}
     Trainer(model).fit(X, Y, steps=10, **given)
-    model.note = "an attribute that no number depends on"  # type: ignore[attr-defined]
+    model.note = "an attribute that no number depends on"
     assert len(Trainer(model).fit(X, Y, steps=12, **given)) == 12
 
 

@@ -210,7 +210,7 @@ def test_a_module_of_ones_own_is_filled_with_its_scale(tmp_path: Path) -> None:
 
 def test_what_scaled_refuses() -> None:
     with pytest.raises(TypeError, match=r"Scaled\(\) takes a Module that can be called, got . of type int"):
-        nn.Scaled(3)  # type: ignore[arg-type]
+        nn.Scaled(3)
     with pytest.raises(ValueError, match=r"needs every unit to be finite and positive, got 0\.0"):
         nn.Scaled(nn.MLP(1, [1]), 0.0, 0.0)
     with pytest.raises(ValueError, match="needs every middle to be finite, got nan"):
@@ -276,7 +276,7 @@ def test_real_frames(tmp_path: Path) -> None:
 
 
 def test_numbered_columns_are_no_names() -> None:
-    frame = Frame({0: RAW[:, 0], 1: RAW[:, 1], 2: RAW[:, 2]})  # type: ignore[dict-item]
+    frame = Frame({0: RAW[:, 0], 1: RAW[:, 1], 2: RAW[:, 2]})
     trainer = trained(KINDS, 3, X=frame)
     assert trainer.setup.columns is None
     assert trainer.predict(frame_of(RAW, ("a", "b", "c"))).tolist() == trainer.predict(RAW).tolist()

@@ -392,7 +392,7 @@ def test_early_stopping_counts_changes_above_min_delta() -> None:
     assert epochs(EarlyStopping(2)) == 6
     assert epochs(EarlyStopping(2, min_delta=1e9)) == 3  # the first epoch sets the mark, and two miss it
     with pytest.raises(TypeError, match="'least'"):
-        EarlyStopping(2, least=0.1)  # type: ignore[call-arg]
+        EarlyStopping(2, least=0.1)
 
 
 def test_targets_may_be_any_objects_that_are_numbers() -> None:

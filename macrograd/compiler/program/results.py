@@ -45,7 +45,7 @@ class Results(Sequence[Place]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # equal to lists, which have none
 
 
 def slots(results: Sequence[Place]) -> NDArray[np.int64]:

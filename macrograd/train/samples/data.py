@@ -77,7 +77,8 @@ class Samples:
 
     def first(self) -> NDArray[Any]:
         """A row."""
-        return next(self.blocks(1))[1][0]  # type: ignore[no-any-return]
+        row: NDArray[Any] = next(self.blocks(1))[1][0]
+        return row
 
     def examples(self, most: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
         """(places, rows) of up to `most` rows."""

@@ -24,7 +24,7 @@ class Onnx(Writer[Lowered]):
 
     def missing(self) -> ImportError | None:
         try:
-            import onnx  # noqa: F401
+            import onnx  # noqa: F401 - whether it is installed
         except ImportError as error:
             return error
         return None
