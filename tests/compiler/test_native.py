@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from macrograd.compiler.jit import builtin, native
+from macrograd.compiler.jit import builtin, cache, native, processor, tiers
 from macrograd.compiler.jit.tiers import BASELINE, BEST
 from macrograd.compiler.targets.llvm import support, threads
 from macrograd.compiler.targets.llvm.driver import driver
@@ -41,6 +41,26 @@ def called(made: native.Native, name: str) -> float:
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MACROGRAD_CACHE", str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", [{}, {"quick": True}, {"tiers": True}])
+def test_without_a_cache_no_source_is_read(kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key would take all of it. Code made so is not kept either when there is a directory later."""
+
+    def read() -> Any:
+        raise AssertionError("the source is read")
+
+    monkeypatch.setenv("MACROGRAD_CACHE", "off")
+    monkeypatch.setattr(native, "makers", read)
+    monkeypatch.setattr(native, "LONG", 0)
+    monkeypatch.setattr(cache, "own_sources", read)
+    made = native.Native(b"no key", ("one",), lambda: (text(one=1.0), TABLE), **kind)
+    assert called(made, "one") == 1.0
+    assert processor.machine.__wrapped__() == native.machine()
+    monkeypatch.setenv("MACROGRAD_CACHE", str(tmp_path))
+    tiers.finish()
+    assert called(made, "one") == 1.0
+    assert not list(tmp_path.iterdir())
 
 
 def unused() -> Any:

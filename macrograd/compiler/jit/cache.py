@@ -84,8 +84,9 @@ def _directory() -> Path | None:
 
 def load(key: str) -> bytes | None:
     """The image stored under a key, or None; a damaged file is removed. None if the source was changed while this
-    process loaded it: what is kept may be made by other code than this process runs."""
-    return _load(key) if directory() is not None and own_sources().trusted else None
+    process loaded it: what is kept may be made by other code than this process runs. Without a directory what is
+    compiled has no key, but "": a key takes reading all of the source."""
+    return _load(key) if key and directory() is not None and own_sources().trusted else None
 
 
 def _load(key: str) -> bytes | None:
@@ -118,7 +119,7 @@ def _opened(path: str, flags: int) -> int:
 def store(key: str, image: bytes) -> None:
     """Store an image under a key. A directory that is not writable is not an error: the code is compiled again next
     time. Nothing is stored if the source was changed while this process loaded it."""
-    if directory() is not None and own_sources().still_trusted():
+    if key and directory() is not None and own_sources().still_trusted():
         _store(key, image)
 
 
@@ -139,7 +140,7 @@ def _store(key: str, image: bytes) -> None:
 def remove(key: str) -> None:
     """Remove what is stored under a key."""
     folder = directory()
-    if folder is not None:
+    if key and folder is not None:
         with suppress(OSError):
             (folder / f"{key}.o").unlink()
 

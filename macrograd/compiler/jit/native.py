@@ -117,7 +117,8 @@ class Native:
         parameters: str = "ptr %context",
         brief: Callable[[], tuple[str, Table]] | None = None,
     ) -> None:
-        self._name = hashlib.sha256(makers() + key).hexdigest()
+        self._name = hashlib.sha256(makers() + key).hexdigest() if disk.directory() is not None else ""
+        self._first = self._name and self._name + _BASELINE
         self._names, self._parameters = names, parameters
         self.tables: Table
         self.functions: dict[str, Any]
@@ -129,18 +130,18 @@ class Native:
         if self._found(self._name):
             return
         if quick and setting() != "best":
-            if not self._found(self._name + _BASELINE):
+            if not self._found(self._first):
                 text, self.tables = write()
-                self._make(self._name + _BASELINE, text, BASELINE)
+                self._make(self._first, text, BASELINE)
             self.improved = False
-        elif two and (kept := disk.load(self._name + _BASELINE)):
+        elif two and (kept := disk.load(self._first)):
             table, lines, worth, image = _unpacked(kept)
             self.tables = np.frombuffer(table, dtype=np.int32)
             found = self.tables
             # Another program with the same code may have kept none: whether a first text is brief is told by the work.
             left, self.brief = float(worth) / _SOONER, not lines
             self._run_first(image, (lambda: (lines.decode(), found)) if lines else write, left)
-            disk.store(self._name + _BASELINE, _packed(table, lines, repr(left).encode(), image))
+            disk.store(self._first, _packed(table, lines, repr(left).encode(), image))
         else:
             first, ratio = (write, 1) if brief is None or not two else (brief, SHORTER)
             text, self.tables = first()
@@ -207,7 +208,7 @@ class Native:
         self.brief = better is not None
         worth = worth_of(took, brief=self.brief)
         kept = b"" if better else text.encode()
-        disk.store(self._name + _BASELINE, _packed(self.tables.tobytes(), kept, repr(worth).encode(), image))
+        disk.store(self._first, _packed(self.tables.tobytes(), kept, repr(worth).encode(), image))
         found = self.tables
         self._run_first(image, better or (lambda: (text, found)), worth)
 
@@ -220,7 +221,7 @@ class Native:
         kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
         self.functions = {name: kind(found[entry]) for name, entry in trampolines.items()}
         self.improved = False
-        me, name, tables = weakref.ref(self), self._name, self.tables.tobytes()
+        me, name, first, tables = weakref.ref(self), self._name, self._first, self.tables.tobytes()
 
         def improve() -> None:
             text, table = write()
@@ -228,7 +229,7 @@ class Native:
                 raise RuntimeError("the better code has other tables")
             image = object_file(text)
             disk.store(name, _packed(tables, image))
-            disk.remove(name + _BASELINE)
+            disk.remove(first)
             native = me()
             if native is not None:
                 for function, address in native._addresses(image, native._names).items():

@@ -42,8 +42,8 @@ class Processor:
 @cache
 def machine() -> Processor:
     """Raises ImportError or OSError if llvmlite does not load; it is not loaded if an earlier process has asked it."""
-    told, name = said(), None
-    if told is not None:
+    name = None
+    if disk.directory() is not None and (told := said()) is not None:
         name = hashlib.sha256(disk.sources() + told + llvmlite.__version__.encode()).hexdigest() + "-processor"
         if kept := disk.load(name):
             cpu, features, size = kept.decode().split("\n")
