@@ -5,7 +5,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
@@ -24,6 +24,16 @@ def pytest_collection_finish() -> None:
     """The collector need not look again, hundreds of times, at the modules and the 9,000 tests that stay to the end."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A process whose source changes keeps no compiled code: tests of what is kept fail then, and say why."""
+    report = yield
+    kept = sys.modules.get("macrograd.compiler.jit.cache")
+    if report.failed and kept is not None and not kept.own_sources().trusted:
+        report.sections.append(("the source", "macrograd's files were changed while the tests ran: run them again"))
+    return report
 
 
 @pytest.fixture(autouse=True, scope="session")
