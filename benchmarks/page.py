@@ -7,6 +7,7 @@ import json
 import math
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -114,18 +115,25 @@ def setting(result: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
     missing = [name for name, version in machine["packages"].items() if not version]
     minutes = sum(e.get("seconds", 0.0) for kind in ("cases", "tables") for e in result.get(kind, {}).values()) / 60
-    several = len({e.get("code") for e in result["cases"].values()}) > 1
+    others = elsewhen(result["cases"])
     return (
         f"**{machine['cpu']}**, {machine['cores']} cores, pinned to one unless a row has threads "
         f"({', '.join(machine['vector_flags']) or 'vector flags not known'}); {machine['system'].split('-')[0]}; "
         f"Python {machine['python']}; {machine['c_compiler']}. {packages}."
         + (f" Not installed: {', '.join(missing)}." if missing else "")
         + f" {machine['date'][:10]}, commit {machine.get('commit') or 'not known'}"
-        + (", and cases of other revisions" if several else "")
+        + (f" ({', '.join(others)}: of other revisions)" if others else "")
         + f"; {minutes:.0f} minutes, up to {plan['rounds']} rounds of {plan['seconds'] * 1e3:.0f} ms. "
         + quietness(result)
         + "\n"
     )
+
+
+def elsewhen(cases: dict[str, Any]) -> list[str]:
+    """The cases that are of other code than most."""
+    codes = Counter(entry.get("code") for entry in cases.values())
+    most = codes.most_common(1)[0][0] if codes else None
+    return [name for name, entry in cases.items() if entry.get("code") != most]
 
 
 def disturbed(result: dict[str, Any]) -> dict[str, float]:

@@ -162,6 +162,15 @@ def test_a_run_in_which_a_contender_of_ours_failed_is_not_published(tmp_path, mo
         page.check(whole)
 
 
+def test_cases_of_other_code_than_the_rest_are_named():
+    whole = result(moons__step=MOONS, one__predict=MOONS, wide__step=MOONS)
+    assert "of other revisions" not in page.setting(whole)
+    for name, entry in whole["cases"].items():
+        entry["code"] = "old" if name == "one/predict" else "new"
+    assert "commit 0123456789ab (one/predict: of other revisions);" in page.setting(whole)
+    assert "of other revisions" not in page.setting(result())
+
+
 def test_the_readme_has_the_worst_machine(tmp_path):
     slower = [row("c", "floor", 1e-6), row("macrograd", "macrograd", 2e-6), row("jax-scan", "peer", 4e-6)]
     machines = [result(moons__step=MOONS), elsewhere("another CPU", moons__step=slower)]
