@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from macrograd.compiler.jit import elf, native, processor
+from macrograd.compiler.jit import elf, native, processor, tiers
 
 pytestmark = pytest.mark.skipif(not elf.known(), reason="LLVM links the files of this system")
 
@@ -47,8 +47,11 @@ define void @run(ptr %at) {
 """
 
 
-def image() -> bytes:
-    return native.object_file(TEXT)
+LEVELS = tiers.BASELINE, tiers.BEST  # for distances below 2 GB, and for any
+
+
+def image(level: int = tiers.BASELINE) -> bytes:
+    return native.object_file(TEXT, level)
 
 
 def call(address: int, x: float) -> float:
@@ -57,10 +60,11 @@ def call(address: int, x: float) -> float:
     return room.value
 
 
-def test_it_runs_as_llvm_links_it() -> None:
+@pytest.mark.parametrize("level", LEVELS)
+def test_it_runs_as_llvm_links_it(level: int) -> None:
     names = ("run", "kept", "zeros")
-    mine = elf.Image(image())
-    other, theirs = native.linked(image(), names)
+    mine = elf.Image(image(level))
+    other, theirs = native.linked(image(level), names)
     for found in (mine.addresses(names), theirs):
         answer = 2.0 * (math.sin(1.5) + 3.0)
         assert call(found["run"], 0.75) == answer
@@ -119,8 +123,8 @@ def changed(kind: str, field: str, new: int) -> bytes:
         ("text", "use", 0x407),  # of each thread
         ("text", "align", 1 << 16),
         ("data", "offset", 1 << 40),
-        ("place", "kind", 24),  # R_X86_64_PC64
         ("place", "kind", 10),  # R_X86_64_32
+        ("place", "kind", 26),  # R_X86_64_GOTPC32
         ("place", "addend", 1 << 40),  # further than a distance of 32 bits
         ("place", "offset", 1 << 20),
         ("place", "symbol", 1 << 20),
@@ -156,8 +160,9 @@ define void @run(ptr %at) {
 """
 
 
-def test_what_is_far_away_is_reached_through_the_table() -> None:
-    held = elf.Image(native.object_file(OUTSIDE))
+@pytest.mark.parametrize("level", LEVELS)
+def test_what_is_far_away_is_reached_through_the_table(level: int) -> None:
+    held = elf.Image(native.object_file(OUTSIDE, level))
     assert call(held.addresses(["run"])["run"], 0.75) == math.sin(0.75)
 
 

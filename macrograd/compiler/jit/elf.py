@@ -1,9 +1,9 @@
 """Machine code put into memory without LLVM, whose library takes as long to load as all of macrograd.
 
-LLVM's files for the process that runs them (position-independent, for distances below 2 GB) have few kinds of sections
-and six kinds of places to fill in. All of a file is in one piece of memory, so that its parts are near each other; what
-is outside of it is reached through a table of addresses. Only x86-64 Linux is known here, and only files in which
-everything is of a kind named below; LLVM links the others. Source: *System V Application Binary Interface, AMD64
+LLVM's files for the process that runs them (position-independent, for distances below 2 GB or any) have few kinds of
+sections and ten kinds of places to fill in. All of a file is in one piece of memory, so that its parts are near each
+other; what is outside of it is reached through a table of addresses. Only x86-64 Linux is known here, and only files in
+which everything is of a kind named below; LLVM links the others. Source: *System V Application Binary Interface, AMD64
 Architecture Processor Supplement*, chapter 4.
 """
 
@@ -26,9 +26,13 @@ _CONTENT, _SYMBOLS, RELOCATIONS, _ZEROS, _UNWINDING = 1, 2, 4, 8, 0x70000001
 WRITTEN, LOADED, RUN, _MERGEABLE, _STRINGS, _LARGE = 0x1, 0x2, 0x4, 0x10, 0x20, 0x10000000
 _USES = WRITTEN | LOADED | RUN | _MERGEABLE | _STRINGS | _LARGE
 _ELSEWHERE, _SPECIAL = 0, 0xFF00  # in place of a symbol's section
-# What a place gets: R_X86_64_64, the address, in 64 bits; or in 32 bits the distance to it (R_X86_64_PC32), to code
-# that goes there (PLT32), or to its entry in the table of addresses (GOTPCREL, GOTPCRELX, REX_GOTPCRELX).
+# What a place gets: R_X86_64_64, the address, in 64 bits. In 32 bits, in code for near distances, the distance to it
+# (R_X86_64_PC32), to code that goes there (PLT32), or to its entry in the table of addresses (GOTPCREL, GOTPCRELX,
+# REX_GOTPCRELX). In 64 bits, in code for any distance, the distance to it (PC64) or to the table (GOTPC64), and what is
+# added to the table's address to find it (GOTOFF64) or its entry (GOT64).
 _ADDRESS, _NEAR, _CALLED, _ENTRIES = 1, 2, 4, (9, 41, 42)
+_FAR, _FROM_TABLE, _ENTRY = (24, 29), 25, 27
+_TABLE = "_GLOBAL_OFFSET_TABLE_"
 _JUMP, _JUMP_SIZE = bytes.fromhex("ff25"), 8  # to an address of the table, which is at a distance of 32 bits
 
 SECTION = np.dtype([
@@ -130,7 +134,7 @@ class Image:
                 if info >> 4 == 1:
                     self._offered[self._name(name)] = at
             elif section == _ELSEWHERE and name:
-                at = _outside(self._name(name))
+                at = self._base if (wanted := self._name(name)) == _TABLE else _outside(wanted)
                 self._outside.add(k)
             self._at.append(at)
         self._mapped[: 8 * len(self._at)] = struct.pack(f"<{len(self._at)}Q", *self._at)
@@ -147,16 +151,26 @@ class Image:
         for offset, kind, symbol, addend in relocations.tolist():
             if symbol >= len(self._at) or not self._at[symbol]:
                 raise UnknownError("a symbol without an address")
-            if offset + (8 if kind == _ADDRESS else 4) > size:
+            far = self._far(kind, symbol, begin + offset)
+            if offset + (4 if far is None else 8) > size:
                 raise UnknownError("a place outside of its section")
-            place = begin + offset
-            if kind == _ADDRESS:
-                struct.pack_into("<Q", self._mapped, place, self._at[symbol] + addend & (1 << 64) - 1)
+            if far is not None:
+                struct.pack_into("<Q", self._mapped, begin + offset, far + addend & (1 << 64) - 1)
                 continue
-            distance = self._near(kind, symbol) + addend - place
+            distance = self._near(kind, symbol) + addend - begin - offset
             if not -(1 << 31) <= distance < 1 << 31:
                 raise UnknownError("a distance of more than 2 GB")
-            struct.pack_into("<i", self._mapped, place, distance)
+            struct.pack_into("<i", self._mapped, begin + offset, distance)
+
+    def _far(self, kind: int, symbol: int, place: int) -> int | None:
+        """What a place of 64 bits gets; None for one of 32 bits."""
+        if kind == _ADDRESS:
+            return self._at[symbol]
+        if kind in _FAR:
+            return self._at[symbol] - self._base - place
+        if kind == _FROM_TABLE:
+            return self._at[symbol] - self._base
+        return 8 * symbol if kind == _ENTRY else None
 
     def _near(self, kind: int, symbol: int) -> int:
         """Where a place that gets a distance leads, from the beginning of the memory."""
