@@ -304,6 +304,17 @@ class Momenta(optim.Optimizer):
 
 
 @needs_cc
+@pytest.mark.parametrize("flags", LENGTHS, ids=["short", "long", "plain"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_roots_of_strict_vectors_compile_without_a_warning(tmp_path: Path, dtype: str, flags: tuple[str, ...]) -> None:
+    """The root of numbers is called only where vectors are numbers."""
+    model = net([2, 3, 1], "relu")
+    settings: dict[str, Any] = {"optimizer": optim.RMSProp(0.05), "lanes": 8, "strict": True, "dtype": dtype}
+    mg.export(lambda x, t: losses.hinge(model(x), t), tmp_path / "t.c", [0.0, 0.0], 1.0, kind="train", **settings)
+    compiled(tmp_path / "t.c", "-c", *flags)
+
+
+@needs_cc
 @pytest.mark.parametrize("terms", [1, 60], ids=["in registers", "in blocks"])
 @pytest.mark.parametrize("lanes", [1, 4])
 def test_update_rules_of_any_length_take_the_same_steps(tmp_path: Path, lanes: int, terms: int) -> None:

@@ -146,6 +146,7 @@ class _Vectors:
             "#define ELEMENT(x, k) x[k]" * ("SUMS" in used),
             _KEEP_VECTOR.format(letter=letter) * ("PRODUCT" in used),
             self._roots() * ("ROOT" in used),
+            _ROOT_OF_NUMBERS * (self.strict and "ROOT" in used),
             _SHUFFLE * self.exchanged,
             _FAST * (not self.strict),
         ]
@@ -235,6 +236,8 @@ _KEEP_VECTOR = """#if !defined(KEEP_{letter})
 #define KEEP_V(x) __asm__("" : "+x"(x))
 #endif
 #define PRODUCT(name, a, b) V name = (a) * (b); KEEP_V(name)"""
+# Where only vectors have roots nothing calls it.
+_ROOT_OF_NUMBERS = "static double mg_sqrt(double a) __attribute__((unused));"
 _SHUFFLE = """#ifdef __clang__
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
