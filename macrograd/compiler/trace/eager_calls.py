@@ -9,7 +9,7 @@ from typing import Any
 from macrograd import ops
 from macrograd.compiler.trace.calling import RESULT
 from macrograd.compiler.trace.eager_graph import NOWHERE, Choices, Flag, Graph, Path, Side, together
-from macrograd.compiler.trace.eager_order import Changed, as_eager_walks
+from macrograd.compiler.trace.eager_order import as_eager_walks
 from macrograd.compiler.trace.sections import Section
 from macrograd.compiler.trace.traced import Traced
 from macrograd.rules import reaches
@@ -76,9 +76,9 @@ class Expanded(Graph):
             self._instances.append((parent, call, self._section[id(call.op)], turn))
         return self._numbers[key]
 
-    def walked(self, results: Sequence[Value], changed: Changed) -> tuple[list[Value], dict[int, list[Value]]]:
+    def walked(self, results: Sequence[Value]) -> tuple[list[Value], dict[int, list[Value]]]:
         """`as_eager_walks` of the graph with calls, which visits their operands in the order of the eager engine, and
-        those of the sections, by their ids. Values that read copies now are listed in `changed`."""
+        those of the sections, by their ids."""
         apart = self._apart
         place: dict[tuple[int, int], int] = {}
         for k, (instance, x, _) in enumerate(self.order):
@@ -100,9 +100,9 @@ class Expanded(Graph):
             if id(section) not in roots:
                 some = [(at(number, x), k, x) for k, x in enumerate(section.roots())]
                 roots[id(section)] = [x for *_, x in sorted(some, key=lambda found: found[:2])]
-        found = as_eager_walks(results, self._comparisons, apart, changed=changed, turns=turns)
+        found = as_eager_walks(results, self._comparisons, apart, turns=turns)
         inner = {
-            id(x): as_eager_walks(roots.get(id(x), x.roots()), self._comparisons, apart, changed=changed, turns=turns)
+            id(x): as_eager_walks(roots.get(id(x), x.roots()), self._comparisons, apart, turns=turns)
             for x in self.sections
         }
         return found, inner

@@ -7,7 +7,7 @@ both branches use comes in the order of the one that was taken. So is a take one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, MutableMapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -26,6 +26,83 @@ _MOST_SIDES = 64  # of a choice between choices
 _MOST_STEPS = 100_000  # of a walk, where branches meet what others have met
 
 
+class Turns:
+    """How tests turn out together: a round of a loop that may be done is done only if all before it are.
+
+    Of a way that some round is done the turns of all rounds before it are part, and of one that it is not none of those
+    after it. So the ways of two numbers of rounds that follow each other are one without the test between them.
+
+    met  tests and indices by their ids, each with a number, in the order in which they were met, and its turns
+    """
+
+    def __init__(self) -> None:
+        self.met: dict[int, tuple[int, Any, int]] = {}
+        self._before: dict[Flag, tuple[Flag, ...]] = {}
+        self._after: dict[Flag, list[Flag]] = {}
+
+    def meet(self, test: Any, turns: int) -> None:
+        self.met.setdefault(id(test), (len(self.met), test, turns))
+
+    def before(self, flag: Flag) -> tuple[Flag, ...]:
+        """The tests that are true if this one is."""
+        if flag not in self._before:
+            at, test, found = flag[0], self.met[flag[1]][1], list[Flag]()
+            while (test := _implied(test)) is not None:
+                self.meet(test, 2)
+                found.append((at, id(test)))
+            self._before[flag] = tuple(found)
+            for other in found:
+                self._after.setdefault(other, []).append(flag)
+        return self._before[flag]
+
+    def known(self, path: Path, flag: Flag, turns: Collection[int]) -> list[int]:
+        """Which of these turns a test may have on a way."""
+        if TAKEN in turns:
+            found = [turn for other, turn in path if other == flag]
+            return [turn for turn in turns if turn in found] if found else [*turns]
+        if (flag, 1) in path:
+            return [1]
+        if (flag, 0) in path or any((other, 0) in path for other in self.before(flag)):
+            return [0]
+        return [*turns]
+
+    def turned(self, path: Path, flag: Flag, turn: int) -> Path:
+        """The way on which a test turns out so, too."""
+        before = self.before(flag) if turn < TAKEN else ()
+        if turn == 1:
+            return path.union([(flag, 1)], [(other, 1) for other in before])
+        after = self._after.get(flag, ()) if turn == 0 else ()
+        return (path.difference([(other, 0) for other in after]) if after else path) | {(flag, turn)}
+
+    def followed(self, path: Path, flag: Flag, turn: int) -> Path:
+        """The way on which a test turns out so, too, with the turns of all others that follow."""
+        if turn >= TAKEN:
+            return path | {(flag, turn)}
+        before = self.before(flag)
+        return path.union([(flag, turn)], [(other, turn) for other in (before if turn else self._after.get(flag, ()))])
+
+    def shortest(self, path: Path) -> Path:
+        """The turns of which the others follow."""
+        follow = {(other, 1) for flag, turn in path if turn == 1 for other in self.before(flag)}
+        return path - follow if follow else path
+
+
+def _implied(test: Any) -> Any:
+    """The test that is true if this one is: that of the round before, as `while_loop` writes it."""
+    if not _of_truth(test) or (inner := test.inputs[0]).op is not ops.where:
+        return None
+    active, _, otherwise = inner.inputs
+    return active if otherwise.op is ops.CONSTANT and otherwise._data == 0.0 and _of_truth(active) else None
+
+
+def _of_truth(test: Any) -> bool:
+    """Whether a test is 1 where what it reads is not 0, and 0 elsewhere."""
+    if test.__class__ is float or test.op is not ops.where:
+        return False
+    _, yes, no = test.inputs
+    return yes.op is no.op is ops.CONSTANT and (yes._data, no._data) == (1.0, 0.0)
+
+
 class TooMany(Exception):  # noqa: N818 - a request, not an error
     """There are too many ways through the branches to look at."""
 
@@ -37,8 +114,7 @@ class Graph:
     def __init__(self, stop: Container[int], choices: Choices, part: Callable[[Any], bool] | None = None) -> None:
         self.stop, self.choices = stop, choices
         self._part = part
-        # By id, in the order of their numbers, and how many turns they have.
-        self.tests: dict[int, tuple[int, Value, int]] = {}
+        self.tests = Turns()
         self.carried: Flag | None = None
         self.turns: Mapping[int, Sequence[int]] = {}  # of calls, by id, the order in which their operands are visited
 
@@ -88,11 +164,11 @@ class Graph:
         at, test = self.resolved(instance, test)
         flag = at, id(test)
         turns = range(TAKEN, TAKEN + len(sides)) if x.op is ops.take else (1, 0)
-        self.tests.setdefault(id(test), (len(self.tests), test, len(turns)))
-        known = [turn for other, turn in path if other == flag]
-        found = [(instance, side, path | {(flag, turn)}) for side, turn in zip(sides, turns, strict=True)]
-        possible = [side for side, turn in zip(found, turns, strict=True) if not known or turn in known]
-        return possible or [(instance, sides[0], path)]  # the index is out of range here
+        self.tests.meet(test, len(turns))
+        possible = self.tests.known(path, flag, turns)
+        found = zip(sides, turns, strict=True)
+        some = [(instance, side, self.tests.turned(path, flag, turn)) for side, turn in found if turn in possible]
+        return some or [(instance, sides[0], path)]  # the index is out of range here
 
     def walk(self, results: Sequence[Value], *, once: bool = False) -> list[Placed]:
         """The operations in the order of the eager graph, each with the ways to it. One that different branches visit
@@ -239,5 +315,7 @@ def add_way(ways: list[Path], path: Path) -> None:
 
 def together(a: Path, b: Path) -> bool:
     """Whether both ways can be taken in one run."""
-    turned = dict(a)
-    return all(turned.get(flag, side) == side for flag, side in b)
+    if not (other := b - a):
+        return True
+    turned = dict(a - b)
+    return all(turned.get(flag, side) == side for flag, side in other)

@@ -8,12 +8,11 @@ from typing import Any
 from macrograd import ops
 from macrograd._dataclass import dataclass
 from macrograd.compiler.trace.calling import known
-from macrograd.compiler.trace.eager_graph import NOWHERE, TAKEN, Choices, Graph, Path, Placed, TooMany, together
+from macrograd.compiler.trace.eager_graph import NOWHERE, TAKEN, Choices, Graph, Path, Placed, TooMany, Turns, together
 from macrograd.graph import topological
 from macrograd.value import Value
 
 _MOST_COPIES = 1_000  # of choices: each takes time to differentiate
-Changed = list[tuple[Any, tuple[Any, ...]]]  # Values, and what they read before
 
 
 @dataclass
@@ -24,7 +23,7 @@ class Walk:
     reads    what a Value reads where that is not its operands, by its id
     origin   the Value that a copy stands for, by the copy's id
     choices  choices between branches, and takes, by their ids: eagerly they are what they choose
-    tests    their tests and indices, by their ids, each with a number and the number of its turns
+    tests    their tests and indices
     masks    the ways on which Values are 1, by their ids
     """
 
@@ -32,7 +31,7 @@ class Walk:
     reads: Mapping[int, Sequence[Any]]
     origin: Mapping[int, Any]
     choices: Mapping[int, bool]
-    tests: Mapping[int, tuple[int, Value, int]]
+    tests: Turns
     masks: Mapping[int, Path]
 
     def inputs(self, x: Any) -> Sequence[Any]:
@@ -48,7 +47,6 @@ def as_eager_walks(
     choices: Choices | None = None,
     *,
     once: bool = True,
-    changed: Changed | None = None,
     turns: Mapping[int, Sequence[int]] | None = None,
 ) -> list[Value]:
     """The Values that the results depend on, operands first, in the order of the eager graph.
@@ -59,7 +57,7 @@ def as_eager_walks(
 
     Each use of a choice between branches likewise reads a copy of it, which comes right before: so what was chosen gets
     the contribution of each use, and not their sum. Unless `once`, there is also a copy of a Value for each branch that
-    may visit it first. Values that read copies now are listed in `changed`. The operands of calls are visited in the
+    may visit it first. The operands of calls are visited in the
     order of their `turns`.
     """
     choices = {} if choices is None else choices
@@ -96,8 +94,6 @@ def as_eager_walks(
             seen.add(id(node))  # later comparisons can read it without a copy
     for node in order:
         if id(node) in reads:
-            if changed is not None:
-                changed.append((node, node.inputs))
             node.inputs = reads[id(node)]
     return found
 
@@ -238,7 +234,8 @@ class _Instances:
     def _mask(self, like: Value, way: Path) -> Value:
         """A Value that is 1 on this way and 0 elsewhere."""
         found, no = known(1.0), known(0.0)
-        for _, test, _, side in sorted([(*self.graph.tests[number], side) for (_, number), side in way], key=_turn):
+        turns, met = self.graph.tests.shortest(way), self.graph.tests.met
+        for _, test, _, side in sorted([(*met[number], side) for (_, number), side in turns], key=_turn):
             if side >= TAKEN:
                 found = self._number(like, ops.onehot, test, known(float(side - TAKEN)), found)
             else:

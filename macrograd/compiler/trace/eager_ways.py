@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from macrograd import ops
-from macrograd.compiler.trace.eager_graph import NOWHERE, TAKEN, Flag, Path, add_way, together
+from macrograd.compiler.trace.eager_graph import NOWHERE, TAKEN, Flag, Path, Turns, add_way, together
 from macrograd.rules import contributions
 
 Ways = tuple[Path, ...]  # any of these
 ALWAYS: Ways = (NOWHERE,)
 NEVER: Ways = ()
-_MOST = 8  # alternatives; more are one test
+_MOST = 2  # alternatives; more are one test
 _MANY = 500  # choices
 _COMPARES = (ops.less, ops.less_equal)
 
@@ -32,7 +32,7 @@ def _joined(paths: Iterable[Path]) -> Ways:
 class Tests:
     """The tests of a derivative's choices, and Values chosen by them.
 
-    met     tests and indices by their ids, each with a number and the number of its turns
+    turns   the tests and indices of the walk
     masks   the ways on which Values are 1 that were made for them, by their ids
     test    makes a test of a number, `index` an index: Values that are part of no graph
     choice  notes that a Value chooses
@@ -40,13 +40,13 @@ class Tests:
 
     def __init__(
         self,
-        met: Mapping[int, tuple[int, Any, int]],
+        turns: Turns,
         masks: Mapping[int, Path],
         test: Callable[[Any], Any],
         index: Callable[[Any], Any],
         choice: Callable[[Any], None],
     ) -> None:
-        self._met, self._masks = dict(met), masks
+        self._turns, self._masks = turns, masks
         self._test, self._index, self._choice = test, index, choice
         self._made: dict[Any, Any] = {}  # what stands for a number where it is a test or an index
         self._kept: list[Any] = []  # whose ids are used
@@ -78,7 +78,7 @@ class Tests:
         """Where a test turns out so: a known one, as choices of the graph have them."""
         way = self._masks.get(id(test))
         if way is None:
-            return (frozenset({(self._flag(self._as("test", test), 2), turn)}),)
+            return (self._turns.turned(NOWHERE, self._flag(self._as("test", test), 2), turn),)
         return (way,) if turn else self._other(way)
 
     def taken(self, index: Any, k: int, many: int) -> Ways:
@@ -88,17 +88,17 @@ class Tests:
     def _other(self, way: Path) -> Ways:
         """Where a way is not taken."""
         found: Ways = NEVER
-        for flag, turn in sorted(way, key=lambda turned: self._number(turned[0])):
-            others = range(TAKEN, TAKEN + self._met[flag[1]][2]) if turn >= TAKEN else (0, 1)
-            found = self.either(found, tuple([frozenset({(flag, k)}) for k in others if k != turn]))
+        for flag, turn in sorted(self._turns.shortest(way), key=lambda turned: self._number(turned[0])):
+            others = range(TAKEN, TAKEN + self._turns.met[flag[1]][2]) if turn >= TAKEN else (0, 1)
+            found = self.either(found, tuple([self._turns.turned(NOWHERE, flag, k) for k in others if k != turn]))
         return found
 
     def _flag(self, test: Any, turns: int) -> Flag:
-        self._met.setdefault(id(test), (len(self._met), test, turns))
+        self._turns.meet(test, turns)
         return 0, id(test)
 
     def _number(self, flag: Flag) -> int:
-        return self._met[flag[1]][0]
+        return self._turns.met[flag[1]][0]
 
     def shares(self, op: Any, out: Any, operands: list[Any]) -> list[list[tuple[Ways, float]]]:
         """For each operand of an operation that chooses, the ways on which it gets a share of the gradient, and which.
@@ -122,7 +122,7 @@ class Tests:
 
     def _as(self, what: str, x: Any) -> Any:
         """The test or the index that stands for a number: one for all comparisons of the same."""
-        if id(x) in self._met:
+        if id(x) in self._turns.met:
             return x
         key = what, *((x.op.code, *map(id, x.inputs)) if x.op in _COMPARES else (id(x),))
         if key not in self._made:
@@ -154,9 +154,9 @@ class Tests:
         if not left or NOWHERE in left:
             return then(way) if left else otherwise(way)
         flag = min({flag for path in left for flag, _ in path}, key=self._number)
-        _, test, turns = self._met[flag[1]]
+        _, test, turns = self._turns.met[flag[1]]
         if {turn for path in left for f, turn in path if f == flag} & {0, 1}:
-            sides = [self.select(ways, then, otherwise, way | {(flag, turn)}) for turn in (1, 0)]
+            sides = [self.select(ways, then, otherwise, self._turns.followed(way, flag, turn)) for turn in (1, 0)]
             made = sides[0] if sides[0] is sides[1] else ops.where(test, *sides)
         else:
             sides = [self.select(ways, then, otherwise, way | {(flag, TAKEN + k)}) for k in range(turns)]

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain, filterfalse, repeat
+from itertools import chain, filterfalse, product, repeat
 from typing import Any, NoReturn
 
 from macrograd import ops, value
@@ -157,15 +157,17 @@ class Recording(Interpreter):
         if not self.as_eager:
             return None
         order = plain_walk(results, leaves, within, self._compared)
-        some = self.choices.keys() | self.takes
-        choices = [x for x in (some if within is None else within & some) if not self.choices.get(x, False)]
+        made = self.choices.keys() | self.takes
+        choices = [*(made if within is None else within & made)]
         alike = bool(self.loops.rounds.counts)  # their rounds must be
         if alike or not (choices or any(x.op is not None and x.op.chooses for x in order)):
             self.loops.check_walk(order)
             return Plain(order)
         walk = None
-        for sums in (True, False) if self.sums and self.few_sums(order) else (False,):
-            apart = dict.fromkeys([x for x in choices if sums or x not in self.sums], False)
+        several = (True, False) if self.sums and self.few_sums(order) else (False,)
+        for sums, rounds in product(several, (True, False)):
+            some = [x for x in choices if (sums or x not in self.sums) and (rounds or not self.choices.get(x, False))]
+            apart = dict.fromkeys(some, False)
             if (walk := derivative_walk(results, leaves, within, self._compared, apart, self.compared)) is not None:
                 break
         self.loops.check_walk(order if walk is None else walk.order)

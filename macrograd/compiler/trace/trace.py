@@ -26,7 +26,7 @@ from macrograd.compiler.trace.checking import Checks, Unused
 from macrograd.compiler.trace.controls import Control
 from macrograd.compiler.trace.eager_calls import Expanded
 from macrograd.compiler.trace.eager_graph import TooMany
-from macrograd.compiler.trace.eager_order import Changed, as_eager_walks
+from macrograd.compiler.trace.eager_order import as_eager_walks
 from macrograd.compiler.trace.even import Evenness
 from macrograd.compiler.trace.guard import guarded_calls
 from macrograd.compiler.trace.linearise import tape_of, tape_of_links, without_unused
@@ -213,34 +213,43 @@ def _order(
     comparisons, many = recording.comparisons, bool(recording.loops.rounds.counts)
     sums = recording.few_sums(topological(*results, stop=comparisons))
     apart = _apart(recording, sums=sums)
-    if not made and False not in apart.values():
+    if not made and (many or not apart):
         return as_eager_walks(results, comparisons, apart), {}
-    changed: Changed = []
-    _check_derivatives(calls, made)
-    try:
-        _check_sections(results, made)
-        choices = recording.choices | dict.fromkeys(recording.takes, False) if many else apart
-        graph = Expanded(results, comparisons, made, choices, apart)
-        order, inner = graph.walked(results, changed)
-        if graph.fits(order, inner):
-            return order, inner
-        if made:
-            _refuse_order(made[0].where)
-    except (KeepsAll, TooMany) as error:
-        if any(x.stops is not None for x in made):
-            raise NoSections from None
-        if isinstance(error, KeepsAll):
-            raise
-        if made:
-            _refuse_order(made[0].where)
-    for x, inputs in reversed(changed):
-        x.inputs = inputs
-    for few, takes, once in _ATTEMPTS[0 if sums else 2 :]:
+    if made:
+        _check_derivatives(calls, made)
         try:
-            return as_eager_walks(results, comparisons, _apart(recording, takes=takes, sums=few), once=once), {}
-        except TooMany:
-            continue
+            return _with_sections(results, recording, made, apart)
+        except (KeepsAll, TooMany) as error:
+            if any(x.stops is not None for x in made):
+                raise NoSections from None
+            if isinstance(error, KeepsAll):
+                raise
+            _refuse_order(made[0].where)
+    for few, takes, once in _ATTEMPTS[0 if sums else 2 :]:
+        for rounds in (True, False):
+            try:
+                apart = _apart(recording, takes=takes, sums=few, rounds=rounds)
+                return as_eager_walks(results, comparisons, apart, once=once), {}
+            except TooMany:
+                continue
     return as_eager_walks(results, comparisons), {}
+
+
+def _with_sections(
+    results: Sequence[Value], recording: Recording, made: list[Section], apart: dict[int, bool]
+) -> tuple[list[Value], dict[int, list[Value]]]:
+    """`_order` of a program with sections. Raises KeepsAll if they would be rounded in another."""
+    _check_sections(results, made)
+    if recording.loops.rounds.counts:
+        choices = recording.choices | dict.fromkeys(recording.takes, False)
+    else:  # of written rounds it is looked at how many are done
+        inner = {id(x) for section in made for row in section.made for x in row}
+        choices = apart = {x: rounds and x in inner for x, rounds in apart.items()}
+    graph = Expanded(results, recording.comparisons, made, choices, apart)
+    order, of_sections = graph.walked(results)
+    if not graph.fits(order, of_sections):
+        _refuse_order(made[0].where)
+    return order, of_sections
 
 
 # With too many ways through the choices, one attempt after the other: with those of derivatives inside the function
@@ -255,12 +264,14 @@ _ATTEMPTS = [
 ]
 
 
-def _apart(recording: Recording, *, takes: bool = True, sums: bool = True) -> dict[int, bool]:
-    """The choices, for an attempt, which adds the copies that it makes. Rounds of long loops must be alike, and copies
-    grow with the rounds."""
+def _apart(recording: Recording, *, takes: bool = True, sums: bool = True, rounds: bool = False) -> dict[int, bool]:
+    """The choices, for an attempt, which adds the copies that it makes; unless `rounds`, those of loops that may be
+    done are operations. Rounds of long loops must be alike, and copies grow with the rounds."""
     if recording.loops.rounds.counts:
         return dict.fromkeys(recording.choices, True)
     found = recording.choices | dict.fromkeys(recording.takes if takes else (), False)
+    if rounds:
+        found = dict.fromkeys(found, False)
     return found if sums else {x: rounds for x, rounds in found.items() if x not in recording.sums}
 
 
