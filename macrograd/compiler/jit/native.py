@@ -98,17 +98,18 @@ def makers() -> bytes:
 class Native:
     """The compiled functions of one module, and the index tables that they read; alive as long as the code is.
 
-    `key` identifies what the module is made from; `write` makes its text and tables if no code is stored under the key;
-    all functions take `parameters`, given as type and name. With `tiers`, a text of more than `LONG` lines, and of more
-    than a line for every few `scalars`, first gets the baseline tier, and better code in the background once it has run
-    for a while (`tiers`); `functions` then call the better code as soon as it is there. A `brief` text for the baseline
-    tier computes the same bits, and reads the same tables; then the better code is made from what `write` makes only
-    when it is needed. With `quick` the code remains in the baseline tier, unless better code is stored (`ByWork`).
+    `key` identifies what the module is made from, or computes that where code is kept; `write` makes its text and
+    tables if no code is stored under the key; all functions take `parameters`, given as type and name. With `tiers`, a
+    text of more than `LONG` lines, and of more than a line for every few `scalars`, first gets the baseline tier, and
+    better code in the background once it has run for a while (`tiers`); `functions` then call the better code as soon
+    as it is there. A `brief` text for the baseline tier computes the same bits, and reads the same tables; then the
+    better code is made from what `write` makes only when it is needed. With `quick` the code remains in the baseline
+    tier, unless better code is stored (`ByWork`).
     """
 
     def __init__(
         self,
-        key: bytes,
+        key: bytes | Callable[[], bytes],
         names: tuple[str, ...],
         write: Callable[[], tuple[str, Table]],
         *,
@@ -118,7 +119,9 @@ class Native:
         parameters: str = "ptr %context",
         brief: Callable[[], tuple[str, Table]] | None = None,
     ) -> None:
-        self._name = hashlib.sha256(makers() + key).hexdigest() if disk.directory() is not None else ""
+        self._name = ""
+        if disk.directory() is not None:
+            self._name = hashlib.sha256(makers() + (key if isinstance(key, bytes) else key())).hexdigest()
         self._first = self._name and self._name + _BASELINE
         self._names, self._parameters = names, parameters
         self.tables: Table

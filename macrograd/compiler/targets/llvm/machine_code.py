@@ -56,7 +56,8 @@ def _only_stream(program: Program) -> Stream | None:
 
 
 def _own_code(program: Program, machine: Machine, sizes: Sequence[int], outputs: int) -> native.Native:
-    key = repr((program.fingerprint(), machine, tuple(sizes), outputs)).encode()
+    def key() -> bytes:
+        return repr((program.fingerprint(), machine, tuple(sizes), outputs)).encode()
 
     def write(machine: Machine = machine) -> tuple[str, NDArray[np.int32]]:
         from macrograd.compiler.targets.llvm.lower import lower  # only for code that is not in the cache
