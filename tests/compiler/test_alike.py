@@ -104,7 +104,7 @@ def test_the_compiler_finds_the_loop_over_equal_branches() -> None:
         assert len(rounds) < 1_200
 
 
-def test_bodies_that_differ_in_a_number_are_different_sections() -> None:
+def test_of_two_bodies_that_differ_in_a_number_each_has_a_section() -> None:
     """The sign of zero is part of a number."""
     for numbers, kinds in (([0.3], 1), ([0.3, 0.4], 2), ([0.0, -0.0], 2), ([float("nan"), 0.1], 2)):
         source = source_of(lambda x, c=numbers: branches(x, 6, lambda k: c[k % len(c)]))
@@ -158,3 +158,79 @@ def test_strict_bodies_that_differ_in_what_is_a_choice_are_different_sections(mo
         expected = [value.data, A.grad, B.grad, C.grad]
         A.grad = B.grad = C.grad = 0.0
         assert [f.backward(x), A.grad, B.grad, C.grad] == expected
+
+
+# --- bodies that are the same but for numbers -------------------------------------------------------------------------
+
+
+def steps(n: int, number: Callable[[int], float]) -> Callable[[Any], Any]:
+    """Branches whose bodies differ in numbers, also in ones that are equal to others of their body."""
+
+    def run(x: Any) -> Any:
+        for k in range(n):
+            c = number(k)
+            x = mg.cond(x > 0.2, lambda x: long(x, c), lambda x: c - long(x, 0.1), x)  # noqa: B023 - called at once
+        return x
+
+    return run
+
+
+NUMBERS: dict[str, Callable[[int], float]] = {
+    "even": lambda k: 0.05 * k,
+    "two": lambda k: 0.3 if k % 2 else -0.4,
+    "zeros": lambda k: 0.0 if k % 2 else -0.0,
+    "as another's": lambda k: 0.1 if k == 1 else 0.2 * k,
+    "odd": lambda k: [0.31, -0.2, 0.1, 0.31, 0.75, -0.6, 0.0, 0.1, 0.9, 0.31][k % 10],
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_many_numbers_make_two_sections_of_a_form(name: str) -> None:
+    """The first has its own, and the second those of all others as operands."""
+    made = [made_of(source_of(steps(n, NUMBERS[name])))[0] for n in (2, 4, 9)]
+    assert made[0] <= 4
+    assert made[1] == made[2] <= 6
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("how", [{}, {"strict": True}, {"batch": True}])
+def test_with_numbers_as_operands_they_give_those_of_the_eager_engine(name: str, how: dict[str, bool]) -> None:
+    run = steps(6, NUMBERS[name])
+    samples = [0.6, -0.3, 0.15] if "batch" in how else [0.6]
+    A.grad = B.grad = 0.0
+    mean = mg.sum([run(x) for x in samples]) / len(samples)
+    mean.backward()
+    expected = [float(mean.data), A.grad, B.grad]
+    A.grad = B.grad = 0.0
+    got = [mg.compile(run, backend="numpy", **how).backward(np.array(samples) if "batch" in how else 0.6)]
+    np.testing.assert_allclose([*got, A.grad, B.grad], expected, rtol=1e-12)
+
+
+def test_the_compiler_finds_the_loop_over_bodies_that_differ_in_numbers() -> None:
+    """Numbers that are equal to others are constants elsewhere, so that those of all calls follow no pattern."""
+    source = source_of(
+        lambda x: mg.sum([mg.cond(x > 0.01 * k, lambda c=0.05 * k: long(x, c), lambda: x) for k in range(40)])
+    )
+    for program in (pipeline.value_program(source, batch=False), pipeline.gradient_program(source, batch=False)):
+        rounds = [counts for step in program.steps() for _, counts in counted(step)]
+        assert any(counts and counts[0] >= 35 for counts in rounds)
+        assert len(rounds) < 600
+
+
+def test_exponents_stay_in_their_sections() -> None:
+    """A square is a product, and its slope at 0 another's than that of a power of any number."""
+
+    def run(x: Any) -> Any:
+        for k in range(2, 5):
+            x = mg.cond(x < 5.0, lambda x: long(x, 0.1) ** k, lambda x: x, x)  # noqa: B023 - called at once
+        return x
+
+    assert made_of(source_of(run))[0] == 3
+    for x in (0.6, -0.3):
+        assert np.isclose(float(mg.compile(run, backend="numpy")(x)), float(run(x).data), rtol=1e-13)
+
+
+def test_bodies_with_too_many_numbers_keep_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("macrograd.compiler.trace.alike._MOST_NUMBERS", 0)
+    few, many = [made_of(source_of(steps(n, NUMBERS["even"])))[0] for n in (3, 6)]
+    assert many > few

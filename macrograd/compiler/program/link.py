@@ -1,7 +1,7 @@
 """Link: loops over sections in place of a program's calls (`calls.py`); `instance.py` shows such a loop.
 
-A call may stand in a loop of the program, or have several members; members whose operands follow a pattern are one loop
-more, and others are written one by one.
+A call may stand in a loop of the program, or have several members; members are one loop more: operands that follow no
+pattern are copied into a row before it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from math import prod
 import numpy as np
 
 from macrograd.compiler.program.calls import CALLS, Find, Row
-from macrograd.compiler.program.copies import copies
+from macrograd.compiler.program.copies import copies, copy
 from macrograd.compiler.program.instance import Instance
 from macrograd.compiler.program.instruction import Index, Instruction, Loop, Operand, Step
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stores import Stores
 from macrograd.compiler.program.walk import loop_of
 from macrograd.compiler.tape.tape import OUT
+
+_FEW = 2  # members that are written one by one if their operands follow no pattern
 
 
 def linked(program: Program, call: Find, rows: Callable[[int], Iterable[Row]], inner: Callable[[int], int]) -> Program:
@@ -84,9 +86,12 @@ class _Linker:
 
     def _call(self, step: Instruction, depth: int) -> Iterable[Step]:
         """The steps of a call, for all its members."""
-        operands = (step.out, *step.args)
         if step.members == 1:
-            return self._instance(step.code, [_singles(x, step.dims)[0] for x in operands], depth)
+            return self._instance(step.code, [_singles(x, step.dims)[0] for x in (step.out, *step.args)], depth)
+        gathered: list[Step] = []
+        if step.members > _FEW and step.out.affine:
+            step = replace(step, args=tuple([self._row(x, step, gathered) for x in step.args]))
+        operands = (step.out, *step.args)
         if all(isinstance(x, float) or x.affine for x in operands):  # in a loop over the members
             inner: list[Operand] = []
             for x in operands:
@@ -94,9 +99,24 @@ class _Linker:
             steps = self._instance(step.code, inner, depth + len(step.dims))
             for count in reversed(step.dims):
                 steps = [loop_of(count, steps)]
-            return steps
+            return [*gathered, *steps]
         members = zip(*[_singles(x, step.dims) for x in operands], strict=True)
-        return [x for member in members for x in self._instance(step.code, list(member), depth)]
+        return [*gathered, *(x for member in members for x in self._instance(step.code, list(member), depth))]
+
+    def _row(self, x: Operand, step: Instruction, gathered: list[Step]) -> Operand:
+        """An operand of a call's members as a row of slots, to which it is copied if it follows no pattern."""
+        uniform = isinstance(x, Index) and x.space != step.out.space
+        if isinstance(x, float) or x.affine or (uniform and any(x.shifts)) or self.stores.has(x, step.dims):
+            return x
+        strides = [prod(step.dims[d + 1 :]) for d in range(len(step.dims))]
+        begin = self.stores.new(x.space, step.members)
+        row = Index(x.space, begin, tuple(strides), shifts=(0,) * len(x.shifts))
+        if uniform:  # in a block nothing is written that is the same for all of its samples
+            self.more_before.append(copy(step.dims, replace(row, shifts=()), replace(x, shifts=())))
+        else:
+            inside = [replace(y, shifts=(*y.shifts, 0)) for y in (row, x)]
+            gathered.append(Loop(1, (copy(step.dims, *inside),)))
+        return row
 
     def _instance(self, code: int, operands: list[Operand], depth: int) -> list[Step]:
         instance, *args = operands

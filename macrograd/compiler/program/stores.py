@@ -69,6 +69,11 @@ class Stores:
         self.size[space] += count
         return begin
 
+    def has(self, x: Index, dims: tuple[int, ...]) -> bool:
+        """Whether an operand is calls, and not numbers."""
+        slots = x.slots(dims, 1, (0,) * len(x.shifts))
+        return bool((self._owner[x.space][slots] >= 0).any())
+
     def of(self, instance: Index) -> tuple[int, Store]:
         """The number of the call at a slot, and its store."""
         number = int(self._owner[instance.space][instance.base])

@@ -22,7 +22,7 @@ from typing import Any
 
 from macrograd import ops
 from macrograd._dataclass import dataclass
-from macrograd.compiler.trace.alike import Form, form_of
+from macrograd.compiler.trace.alike import Kind, Kinds, Place, form_of
 from macrograd.compiler.trace.bodies import Body, Listing, Walks
 from macrograd.compiler.trace.calling import Call, call_of
 from macrograd.compiler.trace.calls import Calls
@@ -104,7 +104,7 @@ class Loops:
         self.bodies: set[int] = set()  # the ids of Values that belong to a body and not to a round
         self.calls = Calls()
         self.given: Given | None = None
-        self._sections: dict[Form, Section] = {}  # that have been written, by their forms
+        self._kinds = Kinds()
         self._branches = 0  # that are being traced
         self._around: list[str | int | None] = []  # the memory= of the loops whose bodies are being traced
 
@@ -236,13 +236,14 @@ class Loops:
         body: Body,
         numbers: Iterable[tuple[int, Any]],
         outside: dict[int, Any] | None = None,
+        lifted: dict[Place, Any] | None = None,
     ) -> tuple[list[Any], list[list[Any]]]:
         """The state after rounds with these numbers, and what each keeps."""
         columns: list[list[Any]] = [[] for _ in body.kept]
         for k, number in numbers:
             new = {id(slot): x for slot, x in zip(body.slots, current, strict=True)} | {id(body.counter): number}
             new |= outside or {}
-            self._copy(body.order, new, (id(body.counter), k))
+            self._copy(body.order, new, (id(body.counter), k), lifted)
             current = [new.get(id(x), x) for x in body.outs]
             for column, x in zip(columns, body.kept, strict=True):
                 column.append(new.get(id(x), x))
@@ -255,7 +256,7 @@ class Loops:
         plan = section.plan
         reads = [x for x in body.order if self.reads.of(x) is not None]
         computed = [x for x in body.order if self.reads.of(x) is None] if reads else body.order
-        form, outside = form_of(
+        form, outside, numbers = form_of(
             computed, [*body.outs, *body.kept], (body.counter, *body.slots, *reads), self._trace.mark
         )
 
@@ -268,16 +269,19 @@ class Loops:
 
         head = plain(0, plan.head)
         alone = bool(reads or plan.groups) or (self._trace.as_eager and section.stops is None)
+        kind, operands = Kind(section, [], []), list[Any]()
         if not alone:
-            section = self._sections.setdefault((plan, section.stops, form), section)
+            kind, operands = self._kinds.of((plan, section.stops, form), numbers, section)
+        section = kind.section
         if section.call is None:
-            self._write(section, body, self._leaves(section, len(current), outside))
-        current, kept = self._call(section, [*current, *outside])
+            new = self._leaves(section, len(current), outside, operands)
+            self._write(section, body, new, kind.lifted(numbers, section.leaves[len(outside) :]))
+        current, kept = self._call(section, [*current, *outside, *operands])
         tail = plain(plan.head + plan.rounds * plan.count, plan.tail)
         return current, [[*a, *b, *c] for a, b, c in zip(head, kept, tail, strict=True)]
 
-    def _write(self, section: Section, body: Body, outside: dict[int, Any]) -> None:
-        """Write the rounds of a section, with these leaves for what comes from outside."""
+    def _write(self, section: Section, body: Body, outside: dict[int, Any], lifted: dict[Place, Any]) -> None:
+        """Write the rounds of a section, with these leaves for what comes from outside and for numbers."""
         plan, state = section.plan, section.carry
         if plan.rounds > 1 or section.stops is None:  # a while_loop has no round number
             section.counters = [self._new() for _ in range(plan.written)]
@@ -285,7 +289,7 @@ class Loops:
         around, self.reads.section = self.reads.section, section
         for k, number in enumerate(section.counters or [constant(0.0)], plan.head):
             mark = self._trace.count()
-            state, columns = self._rounds(state, body, [(k, number)], outside)
+            state, columns = self._rounds(state, body, [(k, number)], outside, lifted)
             section.made.append([x for x in self._trace.since(mark) if x.op is not None])
             for column, found in zip(section.outs, columns, strict=True):
                 column += found
@@ -299,13 +303,13 @@ class Loops:
             return False
         return all(self.reads.of(x) is None for x in order)
 
-    def _leaves(self, section: Section, carry: int, used: list[Any]) -> dict[int, Any]:
+    def _leaves(self, section: Section, carry: int, used: list[Any], numbers: list[Any]) -> dict[int, Any]:
         """Make the leaves of a section for a state of `carry` numbers, and for what it uses from outside, which are
-        returned by its ids."""
+        returned by its ids, and then for numbers."""
         section.carry = [self._new() for _ in range(carry)]
-        section.outside = used
-        section.leaves = [self._new() for _ in used]
-        return dict(zip(map(id, used), section.leaves, strict=True))
+        section.outside = [*used, *numbers]
+        section.leaves = [self._new() for _ in section.outside]
+        return dict(zip(map(id, used), section.leaves, strict=False))
 
     def _call(self, section: Section, operands: list[Any]) -> tuple[list[Any], list[list[Any]]]:
         """The results of a section that has been written."""
@@ -348,15 +352,16 @@ class Loops:
             return outs
         made = set(map(id, order))
         own = [*{id(x): x for x in outs if id(x) in made}.values()]  # others need no section
-        form, outside = form_of(order, own, (), self._trace.mark)
-        section = self._sections.setdefault(form, Section(plan, where, stops=0))
+        form, outside, numbers = form_of(order, own, (), self._trace.mark)
+        kind, operands = self._kinds.of(form, numbers, Section(plan, where, stops=0))
+        section = kind.section
         if section.call is None:
-            new = self._leaves(section, 1 + len(own), outside)
+            new = self._leaves(section, 1 + len(own), outside, operands)
             mark = self._trace.count()
-            self._copy(order, new, (0, 0))
+            self._copy(order, new, (0, 0), kind.lifted(numbers, section.leaves[len(outside) :]))
             section.made = [[x for x in self._trace.since(mark) if x.op is not None]]
             section.results = [section.carry[0], *(new[id(x)] for x in own)]
-        found = self._call(section, [flag, *(constant(0.0) for _ in own), *outside])[0][1:]
+        found = self._call(section, [flag, *(constant(0.0) for _ in own), *outside, *operands])[0][1:]
         for check in self._trace.checks.since(checked):  # those of the section show by its results
             self._trace.checks.made.append(check if made.isdisjoint(map(id, check)) else (*found,))
         results = dict(zip(map(id, own), found, strict=True))
@@ -375,11 +380,20 @@ class Loops:
         if least > written:
             raise MoreRounds(count, least)
 
-    def _copy(self, order: list[Any], new: dict[int, Any], known: tuple[int, int]) -> None:
+    def _copy(
+        self,
+        order: list[Any],
+        new: dict[int, Any],
+        known: tuple[int, int],
+        lifted: dict[Place, Any] | None = None,
+    ) -> None:
         for x in order:
             read = self.reads.of(x)
             if read is None:
-                new[id(x)] = made = self._apply(x.op, tuple([new.get(id(y), y) for y in x.inputs]))
+                inputs = [new.get(id(y), y) for y in x.inputs]
+                if lifted:
+                    inputs = [lifted.get((id(x), p), y) for p, y in enumerate(inputs)]
+                new[id(x)] = made = self._apply(x.op, tuple(inputs))
                 self._trace.copied(x, made)
             else:
                 new[id(x)] = self.reads.moved(read, new, known)
