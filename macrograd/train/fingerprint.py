@@ -169,7 +169,9 @@ def _operations(old: Program, new: Program) -> str:
     names = sorted({*old["operations"], *new["operations"]})
     counts = [(name, old["operations"].get(name, 0), new["operations"].get(name, 0)) for name in names]
     changed = [f"{name} {was} times, now {is_now}" for name, was, is_now in counts if was != is_now]
-    return f"it had {', '.join(changed[:4])}" if changed else "the same operations have other operands"
+    if not changed:
+        return "the same operations have other operands, as after a change of the code, such as an update of macrograd"
+    return f"it had {', '.join(changed[:4])}"
 
 
 def _listed(what: str, numbers: list[float]) -> str:

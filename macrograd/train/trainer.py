@@ -85,7 +85,8 @@ class Trainer:
     engine     "compiled", or "eager": plain Values, for inspection and comparison
     dtype      "float64" or "float32"; the eager engine computes in float64 on data of that type
     threads    the number of threads of the compiled engine
-    strict     whether the compiled engine computes each sample with the eager one's rounding; see `compile`
+    strict     whether the compiled engine computes each sample with the eager one's rounding; see `compile`. The mean
+               of several samples and the norm for `clip_norm` are added up in another order
     scale      "standard" scales every feature to mean 0 and standard deviation 1, "robust" its median to 0 and its
                interquartile range to that of standard deviation 1, both measured on the first data to fit; the model is
                then an `nn.Scaled` that takes raw numbers. None does not scale, and warns if the scales of features

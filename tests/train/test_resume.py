@@ -117,6 +117,12 @@ CHANGES: dict[str, tuple[Trained, Trained, str]] = {
         (mlp(3), {"optimizer": decay(0.2)}, {}),
         "the update rule was computed by another program: it had the constant 0.1",
     ),
+    "the order of an update rule": (
+        (mlp(3), {"optimizer": optim.Rule(lambda p, g, state, rate, step: (p - rate * g, state), lr=0.1)}, {}),
+        (mlp(3), {"optimizer": optim.Rule(lambda p, g, state, rate, step: (p - g * rate, state), lr=0.1)}, {}),
+        "the update rule was computed by another program: the same operations have other operands, as after a change "
+        "of the code, such as an update of macrograd; resume with the same settings",
+    ),
 }
 
 
