@@ -30,11 +30,16 @@ def write_whole(
     """Write `content`, bytes or pieces of them, to a temporary file, rename it to `path`, so that no half-written file
     is ever visible, and return the path.
 
-    With `sync` a power cut leaves the old file or the new one; `private` files are readable by their owner alone.
-    Raises as `check_place` does.
+    With `sync` a power cut leaves the old file or the new one; `private` files are readable by their owner alone. What
+    is no file, as /dev/null or a pipe, is written to: a rename would take it away from everybody. Raises as
+    `check_place` does.
     """
     target = check_place(path)
     pieces: Iterable[Any] = [content] if isinstance(content, bytes) else content
+    if not private and target.exists() and not target.is_file():
+        with open(target, "wb") as file:
+            file.writelines(pieces)
+        return target
     temporary = target.parent / f".{target.name}.{os.urandom(4).hex()}"
     mode = 0o600 if private else 0o666
     try:  # Ctrl-C may come as soon as the file is there

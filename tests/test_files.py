@@ -25,6 +25,23 @@ def test_the_file_is_readable_like_any_other(tmp_path: Path) -> None:
     assert write_whole(tmp_path / "x", b"").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_what_is_no_file_is_written_to_and_stays(tmp_path: Path) -> None:
+    """As /dev/null, which root would take away from the whole machine."""
+    os.mkfifo(path := tmp_path / "pipe")
+    (link := tmp_path / "link").symlink_to(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        for name in (path, link):
+            assert write_whole(name, [b"o", b"ne"], sync=True) == name
+            assert os.read(reader, 100) == b"one"
+    finally:
+        os.close(reader)
+    assert path.is_fifo()
+    assert link.is_symlink()
+    assert len([*tmp_path.iterdir()]) == 2
+
+
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_whole(tmp_path / "x.svg", b"old")
 
