@@ -121,15 +121,22 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 def check_memory(name: str, plain: Path, columns: int) -> None:
     """Refuse a table in text that takes more memory than the machine has, before reading its cells."""
-    if plain.stat().st_size < COUNTED or not hasattr(os, "sysconf"):
+    if plain.stat().st_size < COUNTED:
         return
     with open(plain, "rb") as file:
         lines = sum(piece.count(b"\n") for piece in iter(lambda: file.read(PIECE), b""))
+    check_cells(name, lines, columns, "take a part of the rows or columns, or Parquet")
+
+
+def check_cells(name: str, lines: int, columns: int, remedy: str) -> None:
+    """Raise ValueError if so many cells take more memory than the machine has."""
+    if not hasattr(os, "sysconf"):
+        return
     needed, there = lines * columns * CELL_BYTES, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
         raise ValueError(
             f"{name} has {lines:,} lines of {columns} cells, which take some {needed / 2**30:,.1f} GiB of memory, and "
-            f"the machine has {there / 2**30:,.1f}: take a part of the rows or columns, or Parquet"
+            f"the machine has {there / 2**30:,.1f}: {remedy}"
         )
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
 import zipfile
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from macrograd._extras import installing
 from macrograd.tables import table as tables
 from macrograd.tables import text
-from macrograd.tables.decoding import MOST_COLUMNS, PIECE
+from macrograd.tables.decoding import MOST_COLUMNS, PIECE, check_cells
 from macrograd.tables.table import Table, listed
 
 
@@ -38,6 +38,11 @@ def _by_duckdb(path: Path, function: str) -> Table:
             found = connection.execute(f"SELECT * FROM {function}(?)", [quoted])
             names = [column[0] for column in found.description]
             zoned = [str(column[1]) == "TIMESTAMP WITH TIME ZONE" for column in found.description]
+            if names == ["json"] and re.match("JSON|MAP", str(found.description[0][1])):
+                raise ValueError(
+                    f"{path.name} holds no table, or objects of too many different names to be rows of one"
+                )
+            _check_size(path.name, names, [names])
             arrays = [tables.of_values(column) for column in found.fetchnumpy().values()]
             arrays = [tables.utc(a) if at and a.dtype.kind == "M" else a for a, at in zip(arrays, zoned, strict=True)]
         except duckdb.Error as error:
@@ -62,6 +67,7 @@ def arrow(path: Path) -> Table:
             else:
                 source.seek(0)
                 found = ipc.open_stream(source).read_all()
+            _check_size(path.name, found.column_names, [found])
             return tables.of(found, path.name)
     except pa.ArrowException as error:
         raise ValueError(f"{path.name} cannot be read: {_short(error)}") from None
@@ -77,6 +83,11 @@ def excel(path: Path, sheet: str | None = None) -> Table:
     except ImportError:
         raise ImportError(f"reading {path.name} needs python-calamine: {installing('tables')}") from None
     notes: list[str] = []
+    if path.suffix.lower() in (".xlsx", ".xlsm") and (count := _surveyed(path)):
+        notes.append(
+            f"{count:,} formula{'s' * (count > 1)} without a result in the workbook, empty here: open it in a "
+            "spreadsheet program and save it, or write text that begins with = as text"
+        )
     try:
         with calamine.CalamineWorkbook.from_path(str(path)) as book:
             if sheet is not None and sheet not in book.sheet_names:
@@ -89,11 +100,6 @@ def excel(path: Path, sheet: str | None = None) -> Table:
         if isinstance(error, OSError) and not path.exists():
             raise
         raise ValueError(f"{path.name} cannot be read: {_short(error)}") from None
-    if path.suffix.lower() in (".xlsx", ".xlsm") and (count := _without_result(path)):
-        notes.append(
-            f"{count:,} formula{'s' * (count > 1)} without a result in the workbook, empty here: open it in a "
-            "spreadsheet program and save it, or write text that begins with = as text"
-        )
     rows = [row for row in rows if any(cell != "" for cell in row)]
     # A title above the table: lines with a single cell, if the table has more.
     while (len(rows) > 2 and _filled(rows[0]) <= 1 < _filled(rows[1])) or (
@@ -106,6 +112,7 @@ def excel(path: Path, sheet: str | None = None) -> Table:
     names, renamed = text.unique([str(name).strip() for name in rows[0]])
     columns = [[None if row[i] == "" else row[i] for row in rows[1:]] for i in range(len(names))]
     kept = [i for i, name in enumerate(names) if name or any(x is not None for x in columns[i])]
+    _check_size(path.name, [names[i] for i in kept], columns)
     cells = [np.array([None if x is None else str(x) for x in columns[i]], dtype=object) for i in kept]
     if total := text.total(cells):
         columns = [column[:-1] for column in columns]
@@ -116,23 +123,43 @@ def excel(path: Path, sheet: str | None = None) -> Table:
 
 # As libraries write formulas, and whatever else begins with =; a spreadsheet program puts the result into <v>.
 _WITHOUT_RESULT = re.compile(rb"</f>\s*(?:<v\s*/>|<v>\s*</v>|</c>)|<f\b[^>]*/>\s*(?:<v\s*/>|<v>\s*</v>|</c>)")
+_PLACE = re.compile(rb'<c\b[^>]*?\br="([A-Z]{1,3})([0-9]{1,7})"')
 
 
-def _without_result(path: Path) -> int:
-    """How many cells of a workbook have a formula and no result."""
+def _surveyed(path: Path) -> int:
+    """How many cells of an Excel workbook have a formula and no result. Raises ValueError for a sheet whose last cell
+    is so far out that its reader, which makes all cells before it, would end the process for lack of memory."""
     count = 0
-    with zipfile.ZipFile(path) as archive:
+    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:  # which its reader says better
         for name in archive.namelist():
             if re.fullmatch(r"xl/worksheets/[^/]+\.xml", name):
                 with archive.open(name) as sheet:
-                    held = b""
-                    while piece := sheet.read(PIECE):
-                        held += piece
-                        cell = max(held.rfind(b"<c "), 0)  # which may end in the next piece
-                        count += len(_WITHOUT_RESULT.findall(held, 0, cell))
-                        held = held[cell:]
-                    count += len(_WITHOUT_RESULT.findall(held))
+                    lines = columns = 0
+                    for cells in _whole_cells(sheet):
+                        count += len(_WITHOUT_RESULT.findall(cells))
+                        for column, row in _PLACE.findall(cells):
+                            lines, columns = max(lines, int(row)), max(columns, _number(column))
+                    check_cells(path.name, lines, columns, "clear the cells beyond the table, or save it as CSV")
     return count
+
+
+def _whole_cells(sheet: IO[bytes]) -> Iterator[bytes]:
+    """The text of a sheet in pieces that end between cells."""
+    held = b""
+    while piece := sheet.read(PIECE):
+        held += piece
+        cell = max(held.rfind(b"<c "), 0)  # which may end in the next piece
+        yield held[:cell]
+        held = held[cell:]
+    yield held
+
+
+def _number(column: bytes) -> int:
+    """1 for A, 27 for AA."""
+    number = 0
+    for letter in column:
+        number = 26 * number + letter - ord("A") + 1
+    return number
 
 
 def _filled(row: Sequence[Any]) -> int:
@@ -142,7 +169,7 @@ def _filled(row: Sequence[Any]) -> int:
 def sqlite(path: Path, query: str | None) -> Table:
     """The result of a query, or a table by name; the only table if no query is given. The database is opened read-only.
     Raises ValueError if SQLite refuses."""
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+    with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
         try:
             names = [
                 row[0]

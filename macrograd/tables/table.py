@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, time, timedelta
 from typing import Any
@@ -105,10 +106,11 @@ def of(data: Any, name: str = "the table") -> Table:
     else:
         raise TypeError(f"a table is one of pandas, polars or Arrow, or a mapping of columns; got a {_type(data)}")
     texts = [str(name) for name in names]
-    doubled = [t for i, t in enumerate(texts) if t in texts[:i]]
-    if doubled:
-        raise ValueError(f"{name} has two columns named {doubled[0]!r}: rename one")
-    return Table(dict(zip(texts, arrays, strict=True)), name)
+    found = dict(zip(texts, arrays, strict=True))
+    if len(found) < len(texts):
+        doubled = next(text for text, count in Counter(texts).items() if count > 1)
+        raise ValueError(f"{name} has two columns named {doubled!r}: rename one")
+    return Table(found, name)
 
 
 def column_of(data: Any) -> Array:

@@ -361,10 +361,12 @@ def unique(names: list[str]) -> tuple[list[str], list[str]]:
     notes = []
     taken = set(names)
     seen: set[str] = set()
+    numbers: Counter[str] = Counter()  # of the names that were made of each, after all of which the next one is free
     for name in names:
-        new, k = name, 2
+        new = name
         while new in seen or (new != name and new in taken):
-            new, k = f"{name}.{k}", k + 1
+            numbers[name] += 1
+            new = f"{name}.{numbers[name] + 1}"
         if new != name:
             notes.append(f"two columns are named {name!r}: the second is called {new!r}")
         seen.add(new)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import re
 import shutil
@@ -15,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from macrograd import tables
-from macrograd.tables import sources
+from macrograd.tables import sources, text
 
 DATA: dict[str, list[Any]] = {
     "number": [1.5, None, 3.25, 8.0],
@@ -117,6 +119,67 @@ def test_formulas_without_a_result_are_said(tmp_path: Path, monkeypatch: pytest.
         for name in old.namelist():
             new.writestr(name, re.sub(rb"<v ?/>|<v></v>", b"<v>2</v>", old.read(name)))
     assert tables.read(tmp_path / "saved.xlsx").notes == ()
+
+
+def test_wide_tables_are_refused_at_once(tmp_path: Path) -> None:
+    """Quadratic searches for names took minutes, and the reader of workbooks, which makes all cells before the last
+    one, ended the process."""
+    openpyxl, pa = pytest.importorskip("openpyxl"), pytest.importorskip("pyarrow")
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet()
+    for row in range(2):
+        sheet.append([row] * 10_001)
+    book.save(tmp_path / "wide.xlsx")
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    book.active["A1"], book.active["A2"] = "a", 1
+    book.active.cell(1_048_576, 16_384, "z")
+    book.save(tmp_path / "far.xlsx")
+    wide = pa.table({f"c{i}": [1.0, 2.0] for i in range(10_001)})
+    with pa.OSFile(str(tmp_path / "wide.arrow"), "wb") as file, pa.ipc.new_file(file, wide.schema) as writer:
+        writer.write_table(wide)
+    row = json.dumps({f"c{i}": i for i in range(10_001)})
+    (tmp_path / "wide.jsonl").write_text(f"{row}\n{row}\n")
+    for name, said in [
+        ("wide.xlsx", "wide.xlsx has 10,001 columns, and 10,000 are the most that can be read"),
+        (
+            "far.xlsx",
+            "far.xlsx has 1,048,576 lines of 16384 cells, which take some 1,024.0 GiB of memory, and the mach",
+        ),
+        ("wide.arrow", "wide.arrow has 10,001 columns, and 10,000 are the most that can be read"),
+        ("wide.jsonl", "wide.jsonl holds no table, or objects of too many different names to be rows of one"),
+    ]:
+        with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
+            tables.read(tmp_path / name)
+    (tmp_path / "t.jsonl").write_text('{"json": 1}\n{"json": 2}\n')
+    assert tables.read(tmp_path / "t.jsonl").columns["json"].tolist() == [1, 2]
+
+
+class Counted(str):
+    """A name that counts how often any is compared: events, and no time, tell a quadratic search."""
+
+    seen = 0
+
+    def __eq__(self, other: object) -> bool:
+        Counted.seen += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def test_names_are_found_without_comparing_each_with_all() -> None:
+    from macrograd.train.samples.columns import in_order
+
+    names = [Counted(f"c{i}") for i in range(300)]
+    frame = pd.DataFrame(np.ones((2, 300)), columns=[f"c{i}" for i in range(300)])
+    Counted.seen = 0
+    assert in_order(frame, tuple(names), "X") is frame
+    assert Counted.seen <= 4 * len(names)
+    Counted.seen = 0
+    assert text.unique([*names, *names])[0] == [*names, *[f"{name}.2" for name in names]]
+    assert text.unique(["a", "a", "a.2", "a"])[0] == ["a", "a.3", "a.2", "a.4"]
+    assert text.unique(["a"] * 5000)[0][-1] == "a.5000"
+    assert Counted.seen <= 4 * len(names)
 
 
 def test_sqlite(tmp_path: Path) -> None:

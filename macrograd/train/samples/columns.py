@@ -5,6 +5,7 @@ A frame of finite numbers is those numbers. One with texts, dates, bools or gaps
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,18 +69,20 @@ def in_order(data: Any, columns: tuple[str, ...] | None, name: str, plan: tables
         return planned(data, plan, name)
     names = names_of(data)
     if names is None or columns is None:
-        return np.column_stack([np.asarray(data[n]) for n in names]) if _arrow(data) and names else data
-    missing = [column for column in columns if column not in names]
+        return np.column_stack([np.asarray(column) for column in data.columns]) if _arrow(data) and names else data
+    found = Counter(names)
+    missing = [column for column in columns if column not in found]
     if missing:
         raise ValueError(
             f"{name} lacks {_listed(missing)}, which the model was trained with; it has {_listed(list(names))}: "
             "columns are matched by name"
         )
     for column in columns:
-        if names.count(column) > 1:
+        if found[column] > 1:
             raise ValueError(f"{name} has two columns named {column!r}: rename one")
     if _arrow(data):
-        return np.column_stack([np.asarray(data[column]) for column in columns])
+        of_name = dict(zip(names, data.columns, strict=True))
+        return np.column_stack([np.asarray(of_name[column]) for column in columns])
     return data if names == columns else data[list(columns)]
 
 
@@ -94,7 +97,8 @@ def one_in_order(x: Any, columns: tuple[str, ...], plan: tables.Plan | None = No
         return planned({name: [x[name]] for name in names}, plan, "the sample")[0].tolist()
     if not any(isinstance(name, str) for name in names):
         return x
-    missing = [column for column in columns if column not in names]
+    there = set(names)
+    missing = [column for column in columns if column not in there]
     if missing:
         raise ValueError(f"the sample lacks {_listed(missing)}, which the model was trained with")
     return [x[column] for column in columns]
