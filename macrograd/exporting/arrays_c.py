@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from ctypes import c_float
 
 _LINE = 116  # characters
 
@@ -32,6 +33,7 @@ def array(name: str, entries: Iterable[str], *, flash: bool = True) -> str:
 
 def literal(x: float, real: str) -> str:
     """A number, in an array or after a sign. Infinities and NaN do not use math.h's names, which strict files lack."""
+    x = c_float(x).value if real == "float" else x
     if x != x:
         return f"({real})(0.0 / 0.0)"
     if abs(x) == float("inf"):

@@ -56,12 +56,13 @@ def test_a_number_that_is_the_same_in_every_lane_stays_one() -> None:
         (ops.relu, "SELECT(((t1) <= ALL(0x0.0p+0)), ALL(0x0.0p+0), (t1))"),
         (ops.neg, "(-t1)"),
         (ops.sqrt, "ROOT(t3, t1);"),
-        (ops.exp, "for (int k = 0; k < W; ++k) a3[k] = exp(a3[k]);"),
+        (ops.exp, "= EXP(t1);"),
+        (ops.sin, "for (int k = 0; k < W; ++k) a3[k] = sin(a3[k]);"),
     ],
     ids=lambda x: getattr(x, "name", ""),
 )
 def test_operations_on_vectors(op: ops.Op, text: str) -> None:
-    """Arithmetic and choices for all elements at once, functions of the math library one by one."""
+    """Arithmetic, choices and own functions for all elements at once, those of the math library one by one."""
     code, vector, _ = made()
     code.apply(op, [vector], 4)
     assert text in written(code)

@@ -137,6 +137,20 @@ def test_the_self_test_finds_a_wrong_weight(tmp_path: Path) -> None:
 
 
 @needs_cc
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")  # NumPy's, of the same numbers
+@pytest.mark.parametrize("strict", [False, True])
+def test_numbers_that_float32_cannot_hold_are_no_literals(tmp_path: Path, strict: bool) -> None:
+    """Compilers warn of those that become 0 or infinite."""
+    rate = Value(1e-300)
+
+    def fn(x: Any) -> list[Any]:
+        return [x * 1e-310 + 1.0, mg.where(x < 1e300, x, 0.0), mg.where(x > -1e-46, rate, x), x * rate - 1e39]
+
+    mg.export(fn, tmp_path / "tiny.c", 0.5, dtype="float32", strict=strict)
+    assert selftest(tmp_path / "tiny.c").stdout == "tiny: 3 cases agree\n"
+
+
+@needs_cc
 @pytest.mark.parametrize("compiler", ["cc", "tcc"])
 def test_parameters_may_be_infinite(tmp_path: Path, compiler: str) -> None:
     if shutil.which(compiler) is None:

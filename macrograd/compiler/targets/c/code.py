@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from ctypes import c_float
 
-from macrograd.compiler.jit.text import Counter, Float
+from macrograd.compiler.jit.text import SINGLE, Counter, Float
 from macrograd.compiler.targets.c import spelling
 from macrograd.ops import Op
 from macrograd.rows.in_c import c_functions, c_number, stand_in
@@ -21,6 +22,7 @@ _SIGNS = {"fadd": "+", "fsub": "-", "fmul": "*", "fdiv": "/"}
 # Comparisons that start with o are false for NaN, those that start with u true.
 _ORDERED = {"olt": "<", "ole": "<=", "ogt": ">", "oge": ">=", "oeq": "==", "une": "!="}
 _OPPOSITE = {"ult": "oge", "ule": "ogt", "ugt": "ole", "uge": "olt"}
+FUNCTIONS = {name: name.upper().replace("1", "") for name in ("exp", "log", "log1p", "tanh", "sigmoid", "softplus")}
 _DECLARED = re.compile(r"^ *(?:(?:const )?(?:double|float|int|int32_t|V|I) |(?:PRODUCT|ROOT)\()(\w+) ?[=;,)]")
 
 
@@ -88,7 +90,8 @@ class Code:
     # --- values ---------------------------------------------------------------------------------------------------
 
     def number(self, value: float) -> str:
-        """A literal, exact to the bit."""
+        """A literal, exact to the bit. Compilers warn of one that becomes 0 or infinite only as a float."""
+        value = c_float(value).value if self.kind is SINGLE else value
         return c_number(value, self.real, strict=self.strict)
 
     def splat(self, value: float, width: int) -> str:
@@ -114,6 +117,8 @@ class Code:
         form = spelling.of_vectors(op.c, self.number) if isinstance(op.c, str) and not composed else None
         if form is not None:
             return self._vector(form.format(*[self._each(x) for x in operands]))
+        if op.name in FUNCTIONS and not self.strict:
+            return self._vector(f"{FUNCTIONS[op.name]}({self._each(operands[0])})")
         self.functions.update(c_functions(op, strict=self.strict))
         if op.c == "sqrt({0})":
             return self._declared("ROOT", operands[0])

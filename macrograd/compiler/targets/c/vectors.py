@@ -16,6 +16,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from macrograd.compiler.jit.text import DOUBLE, SINGLE
+from macrograd.compiler.targets.c.code import FUNCTIONS
+from macrograd.compiler.targets.c.routines import functions as functions_of_vectors
+
 VECTORS = (64, 32, 16)  # bytes
 _X86 = "(defined(__x86_64__) || defined(__i386__))"
 _HAVE = {
@@ -91,6 +95,7 @@ class _Vectors:
         self.lengths = [bytes_ // self.size for bytes_ in VECTORS if bytes_ <= width * self.size]
         self.used = set(re.findall(r"\b[A-Z]+(?=\()", text))
         self.exchanged = bool(self.used & {"SUMS", "TURN"})
+        self.called = bool(self.used & {*FUNCTIONS.values()})
 
     def around(self, functions: list[str]) -> list[str]:
         """The functions, and the macros before and after them."""
@@ -108,8 +113,10 @@ class _Vectors:
             "#endif",
             self._sums() if "SUMS" in self.used else "",
             self._turn() if "TURN" in self.used else "",
+            *functions_of_vectors(self.used, self.prefix, DOUBLE if self.real == "double" else SINGLE),
         ]
         names = ["V", "I", "W", "ALL", "LOAD", "STORE", "SELECT", *sorted(self.used & _RARE), *_BELOW]
+        names += [name for name in ("U", *FUNCTIONS.values()) if name in self.used or (name == "U" and self.called)]
         names += [f"{name}{d}" for d in self._distances(self.lengths[0]) for name in ("LOW", "HIGH")]
         ends = ["" if self.strict else _SLOW, *(f"#undef {name}" for name in names)]
         return ["\n".join(filter(None, parts)) + "\n", *functions, "\n".join(filter(None, ends)) + "\n"]
@@ -137,7 +144,8 @@ class _Vectors:
             f"typedef {self.real} {prefix}_v __attribute__((vector_size({size} * W)));",
             f"typedef {self.real} {prefix}_m __attribute__((vector_size({size} * W), aligned({size}), may_alias));",
             f"typedef int{8 * size}_t {prefix}_i __attribute__((vector_size({size} * W)));",
-            f"#define V {prefix}_v\n#define I {prefix}_i",
+            f"typedef uint{8 * size}_t {prefix}_u __attribute__((vector_size({size} * W)));" * self.called,
+            f"#define V {prefix}_v\n#define I {prefix}_i" + f"\n#define U {prefix}_u" * self.called,
             "#define ALL(x) ((x) - (V){0})",
             f"#define LOAD(p) (*(const {prefix}_m *)(p))",
             f"#define STORE(p, x) *({prefix}_m *)(p) = (x)",
