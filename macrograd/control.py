@@ -10,23 +10,22 @@ contribute neither a number nor a derivative, and cannot raise.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import wraps
-from inspect import signature, unwrap
-from pathlib import Path
 from typing import Any
 
 from macrograd import ops, special, value
 from macrograd._flags import flag
+from macrograd.callees import brief, check_call, first_kept, first_state, pair, place_of, same_nesting
 from macrograd.interpreter import Interpreter
-from macrograd.nesting import Nest, nest_of
+from macrograd.nesting import Nest
 from macrograd.value import Value, constant
 from macrograd.vector import Vector, vector
 
 _SHOWN = 4  # numbers of a state, in messages
-_NUMBER = 8  # bytes
-_PACKAGE = str(Path(__file__).resolve().parent)
+NUMBER = 8  # bytes
+KEPT = 4  # numbers that a loop with memory= keeps of a round, for each of its state and each operation
+SHORTEST = 64  # rounds that it keeps whole, at least
 
 
 def loop(
@@ -51,7 +50,8 @@ def loop(
     memory   what a compiled program keeps for the derivative. None: what each round computes. "sqrt": the states of
              about √count rounds, from which the rounds between are computed again, for about half as much time more.
              An integer: as "sqrt" if the program would otherwise keep more than this many bytes for each sample; if
-             that takes more, too, with states of fewer rounds, and more computed again
+             that takes more, too, with states of fewer rounds, and more computed again. How many bytes it cannot do
+             without depends on its operations, so that only a compiled function refuses all that are too few
 
     In a compiled function the body is traced once, and the program has one loop, however large the count is. The round
     number is then a traced value: read arrays by it with `mg.take(ys, i)`. The kept values can be returned, or read by
@@ -78,8 +78,8 @@ def loop(
             f"the loop of {place_of(body)} has a count of {rounds}, and most={most}: give a larger most=, or bound the "
             "count"
         )
-    if isinstance(memory, int) and rounds:
-        _check_memory(memory, body, len(first_state(body, state)[1]))
+    if isinstance(memory, int) and rounds and program is None:  # a compiled one knows what its body computes
+        _check_memory(memory, body, len(first_state(body, state)[1]), rounds)
     try:
         if counting is not None:
             return _counted(counting, count, body, state, rounds, memory)
@@ -188,7 +188,7 @@ def _told(condition: Callable[[Any], Any], found: Any) -> Any:
     if constant(found) is None:
         raise TypeError(
             f"the condition of a while_loop returns a comparison, True or False: {place_of(condition)} returned "
-            f"{_brief(found)}"
+            f"{brief(found)}"
         )
     return found
 
@@ -242,7 +242,7 @@ def _cond(test: Any, then: Callable[..., Any], otherwise: Callable[..., Any], ar
         if scalars is None:
             raise ValueError(
                 f"both branches of cond must return the same nesting: {place_of(then)} returned a {nest}, and "
-                f"{place_of(otherwise)} {_brief(other)}"
+                f"{place_of(otherwise)} {brief(other)}"
             )
         return scalars
 
@@ -321,13 +321,15 @@ def _memory(memory: Any) -> str | int | None:
     return found
 
 
-def _check_memory(memory: int, body: Callable[..., Any], numbers: int) -> None:
-    """Raise ValueError for less memory than any loop with such a state needs. How much more a compiled one takes
-    depends on its operations."""
-    if memory < (needed := 2 * _NUMBER * numbers):
+def _check_memory(memory: int, body: Callable[..., Any], numbers: int, rounds: int) -> None:
+    """Raise ValueError for less memory than any compiled loop with such a state needs. How much more one takes depends
+    on its operations."""
+    if memory < (needed := NUMBER * KEPT * numbers * min(rounds, SHORTEST)):
+        many = f"{numbers} number{'s' * (numbers != 1)}"
         raise ValueError(
-            f"memory={memory} bytes is too little for the loop of {place_of(body)}: two of its states, of {numbers} "
-            f'number{"s" * (numbers != 1)} each, take {needed}. Write memory={needed} or more, or memory="sqrt"'
+            f"memory={memory} bytes is too little for the loop of {place_of(body)}: with {many} in its state, "
+            f"{rounds:,} round{'s' * (rounds != 1)} need at least {needed:,}, and more for what the body computes. "
+            'Write more, or memory="sqrt"'
         )
 
 
@@ -339,82 +341,6 @@ def limit(name: str, most: Any) -> int:
     if (number := most.__index__()) < 1:
         raise ValueError(wrong)
     return int(number)
-
-
-def first_state(body: Callable[..., Any], state: Any) -> tuple[Nest, list[Any]]:
-    """The nesting of the first state of a loop, and its scalars."""
-    return nest_in(f"what goes into or comes out of {place_of(body)}", state)
-
-
-def first_kept(body: Callable[..., Any], kept: Any) -> tuple[Nest, list[Any]]:
-    """The nesting of what a loop keeps of its first round, and its scalars."""
-    return nest_in(f"what {place_of(body)} keeps of a round", kept)
-
-
-def nest_in(what: str, given: Any) -> tuple[Nest, list[Any]]:
-    """The nesting of what is given, and its scalars. Raises TypeError that says what was given."""
-    try:
-        return nest_of(given)
-    except TypeError as error:
-        raise TypeError(f"{what}: {error}") from None
-
-
-def pair(body: Callable[..., Any], found: Any) -> tuple[Any, Any]:
-    """The next state and the values to keep, as returned by a body. Raises TypeError for anything but a pair."""
-    if not isinstance(found, tuple) or len(found) != 2:
-        raise TypeError(
-            f"loop(…, collect=True): {place_of(body)} returned {_brief(found)}, and not a pair: "
-            "return (state, what to keep of the round)"
-        )
-    return found
-
-
-def same_nesting(body: Callable[..., Any], what: str, nest: Nest, found: Any) -> list[Any]:
-    """The scalars of a body's result. Raises ValueError if it is not nested as before."""
-    scalars = nest.scalars(found)
-    if scalars is None:
-        raise ValueError(
-            f"{what} of a loop must keep its nesting in every round: it was a {nest}, and {place_of(body)} returned "
-            f"{_brief(found)}. Return as many numbers, nested in the same way"
-        )
-    return scalars
-
-
-def place_of(function: Callable[..., Any]) -> str:
-    """A function's name, file and line, for messages; of one that wraps another, those of the inner one."""
-    function = unwrap(function)
-    code = getattr(getattr(function, "__func__", function), "__code__", None)
-    name = getattr(function, "__name__", type(function).__name__)
-    return f"{name}()" if code is None else f"{name}() at {code.co_filename}:{code.co_firstlineno}"
-
-
-def check_call(function: Callable[..., Any], what: str, *names: str) -> None:
-    """Raise TypeError if the function, which is `what`, cannot be called with as many arguments as there are names. To
-    be called where a TypeError was met: a signature takes longer to look at than a round."""
-    try:
-        takes = signature(function)
-    except (TypeError, ValueError):  # of a function that is not Python's
-        return
-    try:
-        takes.bind(*names)
-    except TypeError as error:
-        many = f"{len(names)} argument{'s' * (len(names) != 1)}, ({', '.join(names)})" if names else "no argument"
-        raise TypeError(f"{what} is called with {many}, and {place_of(function)} takes {takes}: {error}") from None
-
-
-def user_line() -> str:
-    """File, line and function of the innermost frame outside this package, for messages."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
-
-
-def _brief(found: Any) -> str:
-    try:
-        return f"a {nest_of(found)[0]}"
-    except TypeError:
-        return f"{found!r}"[:80]
 
 
 def _count(count: Any, body: Callable[..., Any]) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from macrograd import ops, special
-from macrograd.control import user_line
+from macrograd.callees import user_line
 from macrograd.value import Value, is_open, recording
 from macrograd.vector import Vector, concat, vector
 

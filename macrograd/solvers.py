@@ -9,7 +9,8 @@ from typing import Any
 
 from macrograd import linalg, ops
 from macrograd._flags import flag
-from macrograd.control import check_call, limit, nest_in, place_of, rounds_while
+from macrograd.callees import check_call, nest_in, place_of
+from macrograd.control import limit, rounds_while
 from macrograd.copying import check_importable
 from macrograd.gradients import jacobian
 from macrograd.interpreter import Interpreter

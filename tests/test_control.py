@@ -203,12 +203,23 @@ def test_a_loop_whose_result_is_not_used_is_left_out() -> None:
     assert mg.compile(mg.value_and_grad(unused), backend="numpy")(1.5) == (3.0, 2.0)
 
 
-def test_a_memory_that_holds_no_two_states_is_refused_eagerly_and_compiled() -> None:
-    def run(memory: Any) -> Any:
-        return mg.loop(20, lambda i, s: (0.5 * s[1], s[0]), (mg.Value(1.0), 2.0), memory=memory)[0]
+@pytest.mark.parametrize("count", [1, 20, 64, 999, 1000, 5000, 100_000])
+@pytest.mark.parametrize("numbers", [1, 3])
+def test_what_the_eager_engine_refuses_as_too_little_memory_is_too_little_compiled(count: int, numbers: int) -> None:
+    def run(memory: int) -> Any:
+        return mg.loop(count, lambda i, s: [0.5 * x for x in s], [mg.Value(1.0)] * numbers, memory=memory)[0]
 
-    for call in (lambda: run(31), mg.compile(lambda: run(31))):
-        with pytest.raises(ValueError, match=r"memory=31 .* two of its states, of 2 numbers each, take 32\. Write"):
-            call()
-    assert run(32).data == run("sqrt").data == run(None).data
-    assert mg.loop(0, lambda i, s: s, 1.0, memory=1) == 1.0  # no round, no state to keep
+    least = 32 * numbers * min(count, 64)
+    named = rf"memory={least - 1} .* with {numbers} number.* need at least {least:,}, and more for what .*\. Write more"
+    with pytest.raises(ValueError, match=named):
+        run(least - 1)
+    for memory in (1, least // 2, least - 1):
+        with pytest.raises(ValueError, match=rf"memory={memory} .* need about [\d,]+ bytes"):
+            mg.compile(lambda memory=memory: run(memory), backend="numpy")()
+    if count < 100:
+        assert run(least).data == run(2 * least).data == 0.5**count
+
+
+def test_a_loop_without_rounds_needs_no_memory() -> None:
+    assert mg.loop(0, lambda i, s: s, 1.0, memory=1) == 1.0
+    assert mg.compile(lambda x: mg.loop(0, lambda i, s: s, x, memory=1), backend="numpy")(1.0) == 1.0

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from macrograd import ops
-from macrograd.control import user_line
+from macrograd.callees import user_line
 from macrograd.value import Value, recording
 from macrograd.vector import Vector, vector
 

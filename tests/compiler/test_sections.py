@@ -257,7 +257,7 @@ def test_a_number_of_bytes_is_kept_to() -> None:
 def test_fewer_bytes_take_groups_of_sections(
     memory: int, times: str, how: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sections, "_FEWEST", 32)
+    monkeypatch.setattr(sections, "SHORTEST", 32)
 
     def fn(loop: Loop, x: Any) -> Any:
         def body(i: Any, s: Any) -> Any:

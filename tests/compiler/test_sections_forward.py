@@ -26,7 +26,7 @@ def short_sections(monkeypatch: pytest.MonkeyPatch) -> None:
     """The eager engine takes its time for long loops, and so does the verifier."""
     monkeypatch.setattr(pipeline, "observer", None)
     monkeypatch.setattr(loops, "LEAST", 60)
-    monkeypatch.setattr(sections, "_FEWEST", 8)
+    monkeypatch.setattr(sections, "SHORTEST", 8)
 
 
 def again(count: int, body: Any, state: Any, **more: Any) -> Any:

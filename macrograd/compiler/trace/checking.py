@@ -80,10 +80,6 @@ class Checks:
         """The Values of all checks but the `known` ones."""
         return [constant(x) for x in chain(*(check for k, check in enumerate(self.made) if k not in known))]
 
-    def tied(self, x: Any, checks: frozenset[int], compared: Callable[[Any], None]) -> Any:
-        """x, which depends on these checks."""
-        return tied(x, [self.made[k] for k in sorted(checks)], compared)
-
 
 def tied(x: Any, checks: Sequence[Check], compared: Callable[[Any], None]) -> Any:
     """x, with the same bits and derivatives, so that it depends on these checks."""

@@ -22,6 +22,7 @@ from typing import Any
 
 from macrograd import ops
 from macrograd._dataclass import dataclass
+from macrograd.callees import first_kept, first_state, pair, place_of, same_nesting
 from macrograd.compiler.trace.alike import Kind, Kinds, Place, form_of
 from macrograd.compiler.trace.bodies import Body, Listing, Walks
 from macrograd.compiler.trace.calling import Call, call_of
@@ -44,7 +45,6 @@ from macrograd.compiler.trace.rounds import (
 )
 from macrograd.compiler.trace.sections import LEAST, LEAST_STOPPED, Plan, Section, planned
 from macrograd.compiler.trace.settling import settled
-from macrograd.control import first_kept, first_state, pair, place_of, same_nesting
 from macrograd.nesting import Nest
 from macrograd.value import constant
 from macrograd.vector import Vector, vector

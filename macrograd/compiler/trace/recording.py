@@ -14,6 +14,7 @@ from itertools import chain, filterfalse, product, repeat
 from typing import Any, NoReturn
 
 from macrograd import ops, value
+from macrograd.callees import user_line
 from macrograd.compiler.trace.checking import Checks
 from macrograd.compiler.trace.condense import Condenser
 from macrograd.compiler.trace.eager_order import derivative_walk, plain_walk
@@ -24,7 +25,6 @@ from macrograd.compiler.trace.loops import Loops
 from macrograd.compiler.trace.refusals import OF_A_BRANCH, WAY_OUT_OF_GRADIENTS, WAY_OUT_OF_PARAMETERS, refuse
 from macrograd.compiler.trace.rounds import Rounds
 from macrograd.compiler.trace.traced import counter, leaf, operand, record
-from macrograd.control import user_line
 from macrograd.interpreter import Interpreter
 from macrograd.ops import CONSTANT
 from macrograd.value import Value

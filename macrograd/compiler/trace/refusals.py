@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NoReturn
 
-from macrograd.control import user_line
+from macrograd.callees import user_line
 
 PACKAGE = str(Path(__file__).resolve().parents[2])
 WAY_OUT = (

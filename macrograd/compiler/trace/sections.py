@@ -31,6 +31,7 @@ from macrograd.compiler.trace.calling import known
 from macrograd.compiler.trace.calls import Shape
 from macrograd.compiler.trace.linearise import tape_of
 from macrograd.compiler.trace.rounds import Rounds
+from macrograd.control import KEPT, NUMBER, SHORTEST
 from macrograd.rules import reaches
 from macrograd.value import Value
 
@@ -39,10 +40,7 @@ LEAST_STOPPED = 200  # rounds; of a shorter loop all are done, whenever it could
 # Rounds more than the least that a trace writes of a section, and the step to the next trace: later attempts are for
 # patterns that repeat after several rounds, as in a delay line. One more attempt writes whole sections.
 ATTEMPTS = ((0, 1), (8, 2), (48, 12))
-_FEWEST = 64  # rounds of a section
 _WIDER = 1.3  # sections may be that much longer, if then fewer rounds are left over
-_KEPT = 4  # numbers that a round of a section keeps and computes, for each of its operations
-_NUMBER = 8  # bytes
 _MOST_LEVELS = 6  # of groups
 _NEAR = 3  # a group may have that many more or fewer parts, if then fewer rounds are left over
 
@@ -203,20 +201,20 @@ def planned(
     `memory` bytes."""
     if not numbers:
         return None
-    kept = _KEPT * (operations + numbers)
-    rounds = max(_FEWEST, 2 * least, round(sqrt(count * numbers / kept)))
+    kept = KEPT * (operations + numbers)
+    rounds = max(SHORTEST, 2 * least, round(sqrt(count * numbers / kept)))
     inner = count - 2 * least
-    if isinstance(memory, int) and _NUMBER * kept * count <= memory:
+    if isinstance(memory, int) and NUMBER * kept * count <= memory:
         return None
     if count < shortest or inner < 2 * rounds:
         if isinstance(memory, int):
-            raise ValueError(_too_small(where, count, memory, _NUMBER * kept * count))
+            raise ValueError(_too_small(where, count, memory, NUMBER * kept * count))
         return None
     rounds, groups = min(range(rounds, int(_WIDER * rounds) + 1), key=lambda k: inner % k), tuple[int, ...]()
-    needed = _NUMBER * (numbers * (inner // rounds) + kept * rounds)
+    needed = NUMBER * (numbers * (inner // rounds) + kept * rounds)
     if isinstance(memory, int) and needed > memory:
         if alone:
-            rounds, groups, needed = _in_groups(inner, numbers, kept, max(_FEWEST, 2 * least), memory)
+            rounds, groups, needed = _in_groups(inner, numbers, kept, max(SHORTEST, 2 * least), memory)
         if needed > memory:
             raise ValueError(_too_small(where, count, memory, needed))
     sections = inner // (rounds * prod(groups)) * prod(groups)
@@ -231,7 +229,7 @@ def _in_groups(inner: int, numbers: int, kept: int, fewest: int, memory: int) ->
     """How many rounds a section has, how many sections a group, how many groups one of these …, and how many bytes that
     takes: with as few levels as fit into `memory`, because a derivative goes once more through all rounds for each.
     Without a fit, those that take the least."""
-    best = fewest, tuple[int, ...](), _NUMBER * (numbers * (inner // fewest) + kept * fewest)
+    best = fewest, tuple[int, ...](), NUMBER * (numbers * (inner // fewest) + kept * fewest)
     for levels in range(1, _MOST_LEVELS + 1):
         part = (float(inner) * numbers ** (levels + 1) * kept) ** (1 / (levels + 2))
         rounds = max(fewest, round(part / kept))
@@ -240,9 +238,9 @@ def _in_groups(inner: int, numbers: int, kept: int, fewest: int, memory: int) ->
         sizes = np.array([*combinations_with_replacement(around, levels)])
         longer = np.arange(rounds, int(_WIDER * rounds) + 1)
         size = sizes.prod(axis=1)[:, None] * longer
-        takes = _NUMBER * (numbers * (inner // size + sizes.sum(axis=1)[:, None]) + kept * longer)
+        takes = NUMBER * (numbers * (inner // size + sizes.sum(axis=1)[:, None]) + kept * longer)
         left = np.where(2 * size <= inner, inner % size, inner)
-        few = max(_FEWEST, int(left.min()))
+        few = max(SHORTEST, int(left.min()))
         if few >= inner:
             break
         which, more = divmod(int(np.where(left <= few, takes, takes.max() + 1).argmin()), len(longer))

@@ -22,7 +22,7 @@ from macrograd._dataclass import dataclass
 from macrograd._numpy import REFUSED
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.calls import Calls
-from macrograd.compiler.trace.checking import Checks, Unused
+from macrograd.compiler.trace.checking import Checks, Unused, tied
 from macrograd.compiler.trace.controls import Control
 from macrograd.compiler.trace.eager_calls import Expanded
 from macrograd.compiler.trace.eager_graph import TooMany
@@ -136,11 +136,10 @@ def _traced(
         recording.loops.given = given
         recording.loops.reads.arguments.update(map(id, given.arguments))
         structure, results = _flatten(_called(fn, given.arguments))
-        checks, many, tied = recording.checks, len(results), recording.loops.rounds.tied
-        if tied:
-            for k in _tie(structure, many):
-                results[k] = checks.tied(results[k], tied, recording.compared)
-        results += checks.values(tied)
+        checks, many, known = recording.checks, len(results), recording.loops.rounds.tied
+        for k in _tie(structure, many) if known else ():
+            results[k] = tied(results[k], [checks.made[n] for n in sorted(known)], recording.compared)
+        results += checks.values(known)
         constants = set(map(id, recording.made.copy()))  # others may make more meanwhile
         links = recording.links(results)
         values = recording.values()
@@ -160,7 +159,7 @@ def _traced(
             values = [x for x in values if hasattr(x, "label")]
             tape, parameters = tape_of(values, results, inputs, constants, (), same, last=not as_eager)
         if len(tape.results) > many:
-            if rounds is not None and rounds.first and (unused := checks.unused(tape, many, tied)):
+            if rounds is not None and rounds.first and (unused := checks.unused(tape, many, known)):
                 raise Unused(unused)
             tape, parameters = without_unused(replace(tape, results=tape.results[:many]), parameters)
             del results[many:]
