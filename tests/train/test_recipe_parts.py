@@ -107,6 +107,22 @@ def test_balanced_counts_weights() -> None:
     assert np.allclose(weights.of(None, "balanced", y, kind), [2 / 3, 2 / 3, 2 / 3, 2.0])
 
 
+def test_a_class_whose_rows_have_no_weight_is_balanced_as_one_without_rows() -> None:
+    """Its weight would be infinite, and 0 times that not a number."""
+    from macrograd.train.samples import targets, weights
+
+    y = np.array([0, 0, 1, 2])
+    found = weights.of(np.array([1.0, 1.0, 1.0, 0.0]), "balanced", y, targets.of(y, None, 3))
+    assert np.allclose(found, [0.5, 0.5, 1.0, 0.0])
+    labels = np.array([[0, 1], [0, 1], [1, 1]])
+    found = weights.of(np.array([1.0, 1.0, 0.0]), "balanced", labels, targets.of(labels, None, 2))
+    assert np.isfinite(found).all()
+    assert found[2] == 0.0
+    shares = np.eye(3)[y]
+    with pytest.raises(ValueError, match="but y holds rows of classes: give their labels"):
+        weights.of(None, "balanced", shares, targets.of(shares, None, 3))
+
+
 def test_balanced_labels_multiply_as_in_scikit_learn() -> None:
     from sklearn.utils.class_weight import compute_sample_weight
 

@@ -266,6 +266,16 @@ FITTING: list[tuple[dict[str, Any], type[Exception], str]] = [
         "class_weight must be 'balanced' or a dict of weights by label, got 'heavy'",
     ),
     ({"class_weight": {2: 1.0}}, ValueError, "class_weight names the label 2, which y does not have: it has 0, 1"),
+    (
+        {"class_weight": {0: 0.0, 1: 0}},
+        ValueError,
+        "class_weight is 0 for every sample: there is nothing to learn from",
+    ),
+    (
+        {"class_weight": {1: 0.0}, "sample_weight": [0.0, 1.0, 0.0, 1.0], "y": [0, 1, 0, 1]},
+        ValueError,
+        "class_weight with sample_weight is 0 for every sample: there is nothing to learn from",
+    ),
     ({"class_weight": {1: -1.0}}, ValueError, "class_weight of 1 is -1.0: weights must be finite and not negative"),
     (
         {"class_weight": {1: 2.0}, "y": [0.1, 0.2, 0.3, 0.4]},

@@ -43,7 +43,11 @@ def of(sample_weight: Any, class_weight: Any, y: Array, targets: Targets) -> Arr
     if class_weight is None:
         return weights
     each = _of_classes(class_weight, y, targets, weights)
-    return each if weights is None else weights * each
+    found = each if weights is None else weights * each
+    if not found.any():
+        with_ = "" if weights is None else " with sample_weight"
+        raise ValueError(f"class_weight{with_} is 0 for every sample: there is nothing to learn from")
+    return found
 
 
 def _of_labels(class_weight: Any, y: Array, weights: Array | None) -> Array:
@@ -68,7 +72,8 @@ def _of_classes(class_weight: Any, y: Array, targets: Targets, weights: Array | 
         return _of_labels(class_weight, y, weights)
     classes = targets.counted
     if classes is None:
-        raise ValueError(f"class_weight is for targets that are classes, but y holds {targets.kind}")
+        what = f"rows of {targets.kind}: give their labels" if targets.kind == "classes" else targets.kind
+        raise ValueError(f"class_weight is for targets that are classes, but y holds {what}")
     return _by_class(class_weight, y, classes, weights)
 
 
@@ -78,8 +83,8 @@ def _by_class(class_weight: Any, y: Array, classes: Array, weights: Array | None
         if class_weight != "balanced":
             raise ValueError(f"class_weight must be 'balanced' or a dict of weights by label, got {class_weight!r}")
         counts = np.bincount(index, weights, minlength=len(classes))
-        with np.errstate(divide="ignore"):  # of a class without rows here
-            by_class = counts.sum() / (len(classes) * counts)
+        # A class without rows here, or whose rows have no weight, gets none: 0 times infinity is not a number.
+        by_class = np.divide(counts.sum(), len(classes) * counts, out=np.zeros(len(classes)), where=counts > 0.0)
         return np.asarray(by_class[index])
     known = {label: k for k, label in enumerate(classes.tolist())}
     by_class = np.ones(len(classes))
