@@ -12,7 +12,7 @@ import os
 import sys
 import zlib
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from macrograd import ops
@@ -51,7 +51,10 @@ def _files() -> list[str]:
 @cache
 def own_sources() -> Sources:
     """The files whose change makes other code, of this package."""
-    return Sources(_files(), _load, _store, BEGAN)
+    folder = directory()
+    if folder is None:
+        return Sources(_files(), lambda _: None, lambda _, image: None, BEGAN)
+    return Sources(_files(), partial(_load, folder), partial(_store, folder), BEGAN)
 
 
 @cache
@@ -86,13 +89,11 @@ def load(key: str) -> bytes | None:
     """The image stored under a key, or None; a damaged file is removed. None if the source was changed while this
     process loaded it: what is kept may be made by other code than this process runs. Without a directory what is
     compiled has no key, but "": a key takes reading all of the source."""
-    return _load(key) if key and directory() is not None and own_sources().trusted else None
+    folder = directory() if key else None
+    return _load(folder, key) if folder is not None and own_sources().trusted else None
 
 
-def _load(key: str) -> bytes | None:
-    folder = directory()
-    if folder is None:
-        return None
+def _load(folder: Path, key: str) -> bytes | None:
     path = folder / f"{key}.o"
     try:
         with open(path, "rb", opener=_opened) as file:
@@ -119,14 +120,12 @@ def _opened(path: str, flags: int) -> int:
 def store(key: str, image: bytes) -> None:
     """Store an image under a key. A directory that is not writable is not an error: the code is compiled again next
     time. Nothing is stored if the source was changed while this process loaded it."""
-    if key and directory() is not None and own_sources().still_trusted():
-        _store(key, image)
+    folder = directory() if key else None
+    if folder is not None and own_sources().still_trusted():
+        _store(folder, key, image)
 
 
-def _store(key: str, image: bytes) -> None:
-    folder = directory()
-    if folder is None:
-        return
+def _store(folder: Path, key: str, image: bytes) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         content = _MAGIC + hashlib.sha256(key.encode() + image).digest() + image
@@ -139,8 +138,8 @@ def _store(key: str, image: bytes) -> None:
 
 def remove(key: str) -> None:
     """Remove what is stored under a key."""
-    folder = directory()
-    if key and folder is not None:
+    folder = directory() if key else None
+    if folder is not None:
         with suppress(OSError):
             (folder / f"{key}.o").unlink()
 
