@@ -127,6 +127,8 @@ def test_looking_at_a_number_is_refused_with_the_line(fn: Callable[..., Any], ba
     assert f"{__file__}:{inspect.getsourcelines(fn)[1] + line} in {fn.__name__}" in text
     remedies = ("mg.grad", "mg.value_and_grad") if fn is the_gradient else ("mg.where(condition, a, b)", "mg.maximum")
     assert all(remedy in text for remedy in remedies)
+    counts = fn in (as_int, as_index)
+    assert ("In place of `range(count)` write\n    state = mg.loop(count, body, state, most=100)" in text) == counts
     assert f"while {fn.__name__} was traced with argument 'x' of shape ()" in error.value.__notes__[0]
 
 

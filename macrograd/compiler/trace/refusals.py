@@ -28,6 +28,9 @@ OF_A_BRANCH = """. In place of `if` and `while` write
     state = mg.while_loop(condition, body, state, most=100)  rounds until condition(state) fails
     state = mg.loop(count, body, state)                      a count of rounds of state = body(i, state)"""
 
+OF_A_COUNT = """. In place of `range(count)` write
+    state = mg.loop(count, body, state, most=100)            at most 100 rounds of state = body(i, state)"""
+
 
 class TraceError(TypeError):
     """The traced function did something that depends on the numbers of one call."""

@@ -14,7 +14,7 @@ from typing import Any
 from macrograd import ops, value
 from macrograd._numbers import not_mine
 from macrograd.compiler.trace.counting import Counting
-from macrograd.compiler.trace.refusals import OF_A_BRANCH, WAY_OUT, WAY_OUT_OF_GRADIENTS, refuse
+from macrograd.compiler.trace.refusals import OF_A_BRANCH, OF_A_COUNT, WAY_OUT, WAY_OUT_OF_GRADIENTS, refuse
 from macrograd.ops import Op
 from macrograd.value import Value
 
@@ -62,10 +62,10 @@ class Traced(Value):
         refuse("float() of a traced value")
 
     def __int__(self) -> int:
-        refuse("int() of a traced value")
+        refuse("int() of a traced value", WAY_OUT + OF_A_COUNT)
 
     def __index__(self) -> int:
-        refuse("a traced value as an index (mg.take) or a count (mg.loop)")
+        refuse("a traced value as an index (mg.take) or a count (mg.loop)", WAY_OUT + OF_A_COUNT)
 
     def __bool__(self) -> bool:
         refuse("a branch on a traced value (if, while, and, or, not, max, min, sorted)", WAY_OUT + OF_A_BRANCH)
