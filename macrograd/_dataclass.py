@@ -54,7 +54,7 @@ _lock = threading.RLock()
 class _Later:
     """What Python's decorator puts into a class, made when one of it is first looked at."""
 
-    def __init__(self, cls: type, name: str) -> None:
+    def __init__(self, cls: Any, name: str) -> None:
         self._cls, self._name = cls, name
 
     @classmethod
@@ -66,10 +66,12 @@ class _Later:
     def __get__(self, _: object, owner: type) -> Any:
         with _lock:
             if any(type(vars(self._cls).get(name)) is _Later for name in _LATER):
-                for name in _LATER:
-                    if type(vars(self._cls).get(name)) is _Later:
-                        delattr(self._cls, name)
+                # In their places, since another thread may look for one at any time.
                 dataclasses.dataclass(init=False, repr=False, eq=False)(self._cls)
+                if type(vars(self._cls).get("__match_args__")) is _Later:
+                    fields = dataclasses.fields(self._cls)
+                    names = tuple([x.name for x in fields if x.init and not x.kw_only])
+                    type.__setattr__(self._cls, "__match_args__", names)
         return getattr(owner, self._name)
 
 
@@ -87,17 +89,17 @@ def _compiled_later(cls: type, name: str, compiled: Callable[[], Callable[..., A
 def _init_later(cls: type, frozen: bool) -> Callable[..., None]:
     """The same for `__init__`, whose first calls set the fields one by one."""
     later = _compiled_later(cls, "__init__", lambda: _init(cls, frozen))
-    fields: list[dataclasses.Field[Any]] = []
+    fields: tuple[dataclasses.Field[Any], ...] = ()
     made = 0
 
     def __init__(self: Any, /, *given: Any, **named: Any) -> None:  # noqa: N807 - a method in the making
-        nonlocal made
+        nonlocal made, fields
         made += 1
         if made > FEW:
             later(self, *given, **named)
             return
         if not fields:
-            fields.extend(dataclasses.fields(cls))
+            fields = dataclasses.fields(cls)
         values = _values(fields, given, named)
         if values is None:  # what is wrong is said by the compiled one
             later(self, *given, **named)
@@ -111,7 +113,7 @@ def _init_later(cls: type, frozen: bool) -> Callable[..., None]:
     return __init__
 
 
-def _values(fields: list[Any], given: tuple[Any, ...], named: dict[str, Any]) -> list[tuple[str, Any]] | None:
+def _values(fields: tuple[Any, ...], given: tuple[Any, ...], named: dict[str, Any]) -> list[tuple[str, Any]] | None:
     """The fields that an `__init__` with these arguments sets, in order; None if they do not fit."""
     left, used, found = list(reversed(given)), 0, []
     for field in fields:

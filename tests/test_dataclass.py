@@ -162,3 +162,45 @@ def test_the_package_makes_all_its_dataclasses_like_this() -> None:
             r"^from dataclasses import .*\bdataclass\b", source, re.MULTILINE
         ):
             assert re.findall(r"@dataclass.*", source) == ["@dataclass(slots=True)"], path
+
+
+def _two_fields() -> Any:
+    @ours
+    class Two:
+        """Without a docstring its fields are found at once."""
+
+        a: int = 0
+        b: str = "x"
+
+    return Two
+
+
+def test_another_thread_never_finds_a_class_without_its_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it finds while they are being made lets it wait for them."""
+    made, there = dataclasses.dataclass, list[bool]()
+
+    def watched(**options: Any) -> Callable[[type], type]:
+        def make(cls: type) -> type:
+            there.append({"__dataclass_fields__", "__dataclass_params__", "__match_args__"} <= vars(cls).keys())
+            return made(**options)(cls)
+
+        return make
+
+    cls = _two_fields()
+    monkeypatch.setattr(dataclasses, "dataclass", watched)
+    assert [x.name for x in dataclasses.fields(cls)] == ["a", "b"]
+    assert there == [True]
+    assert cls.__match_args__ == ("a", "b")
+
+
+def test_objects_that_two_threads_make_first_have_what_they_were_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both find the fields of the class: here one does while the other is about to."""
+    cls, fields, first = _two_fields(), dataclasses.fields, [True]
+
+    def interrupted(of: Any) -> Any:
+        if first.pop() if first else False:
+            assert cls(1, "z").b == "z"
+        return fields(of)
+
+    monkeypatch.setattr(_dataclass.dataclasses, "fields", interrupted)
+    assert [(x.a, x.b) for x in (cls(1, "y"), cls(2, "w"))] == [(1, "y"), (2, "w")]
