@@ -45,7 +45,7 @@ _operand: Callable[[Any], Any]
 # it checks whether the graph is still up to date.
 _ZERO = 0.0
 _fresh: float = 0.0
-_in_charge = free_in_child(RLock())
+turn = free_in_child(RLock())  # of the thread that has an interpreter in charge
 
 
 def interpret(by: Interpreter, run: Callable[..., Result], *args: Any) -> Result:
@@ -56,7 +56,7 @@ def interpret(by: Interpreter, run: Callable[..., Result], *args: Any) -> Result
     in C, and nothing interrupts the assignments of a `finally`.
     """
     global _interpreter, _new, _operand
-    with _in_charge:
+    with turn:
         around = _interpreter, _new, _operand
         try:
             by.thread = get_ident()

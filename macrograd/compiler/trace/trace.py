@@ -35,6 +35,7 @@ from macrograd.compiler.trace.refusals import WAY_OUT, TraceError, refuse
 from macrograd.compiler.trace.rounds import KeepsAll, Kept, NoSections, Rounds, refuse_derivative
 from macrograd.compiler.trace.sections import Section, SectionTape, section_tape
 from macrograd.compiler.trace.traced import Traced, leaf, listing
+from macrograd.compiler.trace.turns import in_turn
 from macrograd.graph import topological
 from macrograd.interpreter import Interpreter
 from macrograd.value import Value
@@ -119,7 +120,7 @@ def trace(
     Unused for checks on which no result depends.
     """
     recording = Recording(rounds, as_eager=as_eager, epsilon=epsilon)
-    return value.interpret(recording, _traced, recording, fn, shapes, uniform, rounds, given)
+    return in_turn(recording, _traced, recording, fn, shapes, uniform, rounds, given)
 
 
 def _traced(
