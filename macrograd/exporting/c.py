@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -56,9 +56,11 @@ class _File:
 
 
 def write(
-    compiled: Compiled, kind: str, prefix: str, header: str | None, name: str, called: NamesInC, examples: Examples
-) -> Written:
-    """The file of a traced function. Raises TypeError if it has no gradient but one is requested."""
+    compiled: Compiled, kind: str, prefix: str, header: str | None, name: str, called: NamesInC, examples: Examples,
+    given: Sequence[Any] = (),
+) -> Written:  # fmt: skip
+    """The file of a function that was traced with the arguments `given`, if they are known. Raises TypeError if it has
+    no gradient but one is requested."""
     file = _file(compiled, kind, prefix, called)
     body = [
         includes(file.real, file.lowered.functions, strict=compiled.strict),
@@ -73,7 +75,7 @@ def write(
     parts = [
         interface if header is None else f'#include "{header}"\n',
         *body,
-        _selftest(file, compiled, examples),
+        _selftest(file, compiled, examples, given),
     ]
     guard = f"{prefix.upper()}_H"
     return Written(
@@ -248,7 +250,11 @@ def result_copies(results: Sequence[tuple[str, int]], prefix: str, target: str) 
 def _reads(file: _File) -> list[str]:
     count = sum(file.sizes)
     first = file.program.first_input if not file.apart else 0
-    return [f"    for (int32_t i = 0; i < {count}; ++i) s->u[{first} + i] = x[i];"] if count else ["    (void)x;"]
+    return (
+        [f"    for (int32_t i = 0; i < {count}; ++i) s->u[{first} + i] = x[i];"]
+        if count
+        else ["    (void)s;", "    (void)x;"]
+    )
 
 
 def _predict(file: _File) -> str:
@@ -286,18 +292,12 @@ def _gradient(file: _File) -> str:
 # --- the self-test ---------------------------------------------------------------------------------------------------
 
 
-def _selftest(file: _File, compiled: Compiled, examples: Examples) -> str:
+def _selftest(file: _File, compiled: Compiled, examples: Examples, given: Sequence[Any]) -> str:
     """A main() that compares its results with macrograd's."""
-    generator = np.random.default_rng(0)
     inputs, answers = [], []
-    for _ in range(_CASES):
-        arrays = [array.astype(compiled.dtype) for array in examples(generator)]
-        try:
-            answer = _answer(file, compiled, arrays)
-        except IndexError:  # inputs that choose: 0 is an index of any list
-            arrays = [np.zeros_like(array) for array in arrays]
-            answer = _answer(file, compiled, arrays)
-        inputs.append(np.concatenate([array.ravel() for array in arrays] or [np.zeros(1)]))
+    for arrays, answer in _cases(file, compiled, examples, given):
+        flat_inputs = np.concatenate([array.ravel() for array in arrays] or [np.zeros(1)])
+        inputs.append(flat_inputs if len(flat_inputs) else np.zeros(1))  # C has no empty arrays
         answers.append(answer)
     real, prefix = file.real, file.prefix
     n, m = len(inputs[0]), len(answers[0])
@@ -337,6 +337,32 @@ int main(void) {{
 }}
 #endif
 """
+
+
+def _cases(
+    file: _File, compiled: Compiled, examples: Examples, given: Sequence[Any]
+) -> Iterator[tuple[list[NDArray[Any]], NDArray[Any]]]:
+    """Inputs and what macrograd answers. Where there is no answer to random numbers, because they are no indices, or
+    because a solver finds nothing there, the inputs are what the function was traced with, or zeros."""
+    generator = np.random.default_rng(0)
+    shapes = compiled._traced().shapes
+    for _ in range(_CASES):
+        tried: list[Callable[[], Sequence[Any]]] = [
+            lambda: examples(generator), lambda: given, lambda: [np.zeros(shape) for shape in shapes],
+        ]  # fmt: skip
+        failed: Exception | None = None
+        for made in tried if given else [tried[0], tried[2]]:
+            arrays = [np.asarray(array).astype(compiled.dtype) for array in made()]
+            try:
+                answer = _answer(file, compiled, arrays)
+            except (IndexError, ArithmeticError, RuntimeError, ValueError) as error:
+                failed = failed or error
+                continue
+            yield arrays, answer
+            break
+        else:
+            assert failed is not None
+            raise failed
 
 
 def _answer(file: _File, compiled: Compiled, arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:

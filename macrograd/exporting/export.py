@@ -136,7 +136,7 @@ def export(
             compiled_outputs(compiled, subject),
         )  # fmt: skip
     else:
-        written = c.write(compiled, kind, prefix, beside, subject.name, called, examples)
+        written = c.write(compiled, kind, prefix, beside, subject.name, called, examples, subject.args or ())
     paths = [write_whole(path, written.source.encode("ascii"))]
     if header:
         paths.append(write_whole(path.with_suffix(".h"), written.interface.encode("ascii")))

@@ -137,6 +137,19 @@ def test_the_self_test_finds_a_wrong_weight(tmp_path: Path) -> None:
 
 
 @needs_cc
+@pytest.mark.parametrize("name", ["solver", "index", "nothing"])
+def test_the_self_test_has_numbers_with_an_answer(tmp_path: Path, name: str) -> None:
+    """Random numbers may have no solution, be no index, or be none."""
+    function, args = {
+        "solver": (lambda a: mg.implicit(lambda x: x * x - a, 1.0), [2.0]),
+        "index": (lambda k: mg.take([1.0, Value(2.0)], k), [1.0]),
+        "nothing": (lambda x: Value(2.0) * 3.0, [[]]),
+    }[name]
+    mg.export(function, tmp_path / "f.c", *args)
+    assert selftest(tmp_path / "f.c").stdout == "f: 3 cases agree\n"
+
+
+@needs_cc
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")  # NumPy's, of the same numbers
 @pytest.mark.parametrize("strict", [False, True])
 def test_numbers_that_float32_cannot_hold_are_no_literals(tmp_path: Path, strict: bool) -> None:
