@@ -100,3 +100,18 @@ def test_a_round_is_done_only_if_those_before_it_are() -> None:
     assert turns.known(turns.turned(NOWHERE, flags[1], 0), flags[2], (1, 0)) == [0]
     assert turns.turned(turns.turned(NOWHERE, flags[3], 0), flags[2], 0) == {(flags[2], 0)}
     assert turns.followed(NOWHERE, flags[1], 0) == {(flag, 0) for flag in flags[1:]}
+
+
+def test_a_choice_hands_on_products_of_sums_as_they_are() -> None:
+    """Eagerly a sum of products uses what was chosen, so that its derivative is one sum of products again."""
+
+    def fn(x: Any) -> Any:
+        chosen = mg.cond(P <= Q, lambda: x, lambda: x)
+        return -0.4 * chosen / (1.0 + chosen * chosen) + 1.1 * mg.dot([chosen, chosen], [x, 0.9])
+
+    second = mg.grad(lambda x: 0.7 * mg.grad(fn)(x))
+    f = mg.compile(second, strict=True, backend="numpy")
+    for k in range(12):
+        x = 0.31 * k - 1.7
+        expected = second(x)
+        assert f(x) == (expected.data if isinstance(expected, Value) else expected), x

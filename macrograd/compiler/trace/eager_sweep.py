@@ -69,6 +69,12 @@ class _Sum:
         self.factors.append((g, factor, ways))
         self.lists = tests.either(self.lists, ways)
 
+    def product(self) -> tuple[Any, Any] | None:
+        """Its factors, if it is one product of a sum of products and nothing else."""
+        if len(self.factors) == 1 and not self.has and self.head is NOTHING:
+            return self.factors[0][:2]
+        return None
+
     def found(self, tests: Tests) -> Any:
         """The gradient."""
         if not self.lists:
@@ -118,19 +124,30 @@ class Sweep:
                 self._active.add(x)
         self._sums = {root: _Sum(seed, ALWAYS)}
         for node in reversed(order):
-            if node._a is not None and (mine := self._sums.get(node)) is not None:
-                self._through(node, mine.found(self.tests), mine.ways(self.tests))
+            if node._a is None or (mine := self._sums.get(node)) is None:
+                continue
+            ways = mine.ways(self.tests)
+            if id(node) in walk.choices and (product := mine.product()) is not None:
+                self._through_choice(walk.inputs(node), node.op, *product, ways)
+            else:
+                self._through(node, mine.found(self.tests), ways)
         return {x: self._sums[x].found(self.tests) for x in leaves if x in self._sums}
 
-    def _add(self, x: Any, gain: Any, ways: Ways) -> None:
-        if gain is not None and x in self._active and ways:
-            self._sums.setdefault(x, _Sum()).add(gain, ways, self.tests)
+    def _add(self, x: Any, gain: Any, ways: Ways, factor: Any = None) -> None:
+        """A contribution, which is the gain times the factor of a sum of products, if there is one."""
+        if gain is None or x not in self._active or not ways:
+            return
+        total = self._sums.setdefault(x, _Sum())
+        if factor is None:
+            total.add(gain, ways, self.tests)
+        else:
+            total.add_product(gain, factor, ways, self.tests)
 
     def _through(self, node: Any, g: Any, ways: Ways) -> None:
         """The contributions of an operation with the gradient `g`, which it has on these ways."""
         inputs, op = self.walk.inputs(node), node.op
         if id(node) in self.walk.choices or op is ops.gate:
-            self._through_choice(inputs, op, g, ways)
+            self._through_choice(inputs, op, g, None, ways)
             return
         given = rule_operands([self.walk.value(x) for x in inputs])
         if op is ops.take and given[0].__class__ is not float:
@@ -149,18 +166,17 @@ class Sweep:
             given = [x if x.__class__ is float and 1e-18 <= abs(x) <= 1e18 else self._gate(mask, x) for x in given]
         if op is ops.dot:
             for k, x in enumerate(inputs):
-                if x in self._active:
-                    self._sums.setdefault(x, _Sum()).add_product(g, given[k ^ 1], ways, self.tests)
+                self._add(x, g, ways, given[k ^ 1])
             return
         for x, gain in zip(inputs, contributions(op, g, out, given), strict=True):
             self._add(x, gain, ways)
 
-    def _through_choice(self, inputs: Sequence[Any], op: Any, g: Any, ways: Ways) -> None:
-        """The contribution to what was chosen, which is the gradient itself."""
+    def _through_choice(self, inputs: Sequence[Any], op: Any, g: Any, factor: Any, ways: Ways) -> None:
+        """The contribution to what was chosen, which is the gradient itself, or the product that it is."""
         test, *sides = inputs
         if all(x is sides[0] for x in sides):
-            self._add(sides[0], g, ways)
+            self._add(sides[0], g, ways, factor)
             return
         for k, x in enumerate(sides):
             turned = self.tests.taken(test, k, len(sides)) if op is ops.take else self.tests.turned(test, 1 - k)
-            self._add(x, g, self.tests.both(ways, turned))
+            self._add(x, g, self.tests.both(ways, turned), factor)
