@@ -12,7 +12,7 @@ from macrograd.rules import contributions
 Ways = tuple[Path, ...]  # any of these
 ALWAYS: Ways = (NOWHERE,)
 NEVER: Ways = ()
-_MOST = 2  # alternatives; more are one test
+_MOST = 3  # alternatives; more are one test
 _MANY = 500  # choices
 _COMPARES = (ops.less, ops.less_equal)
 
