@@ -10,6 +10,8 @@ from collections.abc import Generator, Iterator
 import pytest
 from hypothesis import settings
 
+from macrograd.compiler.jit.cache import own_sources
+
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process that tests start compiles the package again
 
@@ -30,8 +32,7 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A process whose source changes keeps no compiled code: tests of what is kept fail then, and say why."""
     report = yield
-    kept = sys.modules.get("macrograd.compiler.jit.cache")
-    if report.failed and kept is not None and not kept.own_sources().trusted:
+    if report.failed and not own_sources().trusted:
         report.sections.append(("the source", "macrograd's files were changed while the tests ran: run them again"))
     return report
 
@@ -46,7 +47,10 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _nothing_goes_on_in_the_background(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The better code that a test has asked for is made while its patches are there, and none of the next test's."""
+    """The better code that a test has asked for is made while its patches are there, and none of the next test's, which
+    asks for none of the code that earlier tests have left behind."""
+    if (tiers := sys.modules.get("macrograd.compiler.jit.tiers")) is not None:
+        tiers.watches.clear()
     yield
     if (tiers := sys.modules.get("macrograd.compiler.jit.tiers")) is not None:
         tiers.wait()

@@ -96,7 +96,7 @@ class TierUp:
         self.address = ctypes.cast(self._callback, ctypes.c_void_p).value
         if setting() == "first":
             self._build = None
-        _watches.add(self)
+        watches.add(self)
         _listen()
 
     def asked(self) -> None:
@@ -157,7 +157,7 @@ builder = Builder()
 if hasattr(os, "register_at_fork"):  # a forked child lacks its parent's threads, and may find the lock held
     os.register_at_fork(after_in_child=builder.__init__)  # type: ignore[misc]  # recreated in place
 
-_watches: weakref.WeakSet[TierUp] = weakref.WeakSet()
+watches: weakref.WeakSet[TierUp] = weakref.WeakSet()
 _asking: SimpleQueue[Callable[[], TierUp | None]] = SimpleQueue()
 _listener: threading.Thread | None = None
 
@@ -189,7 +189,7 @@ def wait() -> None:
 
 def finish() -> None:
     """Make the better code of every module with two tiers, and wait for it."""
-    for watch in list(_watches):
+    for watch in list(watches):
         watch.pays()
     wait()
 
