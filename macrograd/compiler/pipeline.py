@@ -68,6 +68,7 @@ class Source:
     keeps  whether loops with memory= keep everything, because sections would be rounded in another order
     single  whether constants are folded as float32 programs compute them
     controls  what became of its loops and branches
+    untold    why sums of a strict program's derivatives may be in another order than the eager engine's
     """
 
     tape: Tape
@@ -80,6 +81,7 @@ class Source:
     keeps: bool = False
     single: bool = False
     controls: Sequence[Control] = ()
+    untold: Sequence[str] = ()
 
 
 def record(
@@ -128,11 +130,13 @@ def _source(recorder: Recorder, found: Recorded, rounds: Rounds) -> Source:
             rounds.keeps,
             single,
             found.controls,
+            found.untold,
         )
     from macrograd.compiler.stretched import Stretched
 
     loops = Stretched(recorder, rounds, found)
-    return Source(tape, *loops.whole(), loops, sections, found.checks, rounds.keeps, single, found.controls)
+    checks, controls, untold = found.checks, found.controls, found.untold
+    return Source(tape, *loops.whole(), loops, sections, checks, rounds.keeps, single, controls, untold)
 
 
 # The next two are loaded when they are needed: most programs have an earlier run's work on disk.

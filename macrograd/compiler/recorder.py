@@ -52,6 +52,7 @@ class Recorded:
     calls: Calls
     sections: dict[int, SectionTape]
     controls: list[Control]
+    untold: Sequence[str]
 
     def calls_alike(self, other: Recorded) -> bool:
         """Whether the numbers of calls mean the same in both."""
@@ -143,6 +144,7 @@ class Recorder:
             traced.calls,
             traced.sections,
             traced.controls,
+            traced.untold,
         )
 
     def refused(self, count: int, why: str) -> TraceError:

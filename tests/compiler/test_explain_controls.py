@@ -12,9 +12,10 @@ import macrograd as mg
 from macrograd import Value
 from macrograd.compiler.explain import controls
 from macrograd.compiler.explain.controls import described
+from macrograd.compiler.trace import eager_graph
 from macrograd.compiler.trace.controls import Control
 
-Q = Value(0.1, "q")
+P, Q = Value(0.7, "p"), Value(0.1, "q")
 
 
 def step(i: Any, s: Any) -> Any:
@@ -106,3 +107,44 @@ def test_a_check_is_no_choice() -> None:
     text = mg.compile(lambda x: mg.while_loop(lambda s: s > 1.0, shrunk, x, most=9)).explain(2.0)
     assert ", checked by (" in text
     assert "one of the 1 numbers" not in text
+
+
+def stopping(most: int) -> Callable[[Any], Any]:
+    """How often the rounds are done decides what is added up first."""
+
+    def fn(x: Any) -> Any:
+        a, b = mg.while_loop(lambda s: s[0] < 3.0, lambda s: (s[1] * P + s[0], s[0] + 0.5), (x, x * Q), most=most)
+        return a * b * P
+
+    return fn
+
+
+@pytest.mark.parametrize(
+    ("most", "strict", "why"),
+    [
+        (20, True, None),
+        (200, False, None),
+        (200, True, "choices are in a loop of more than 96 rounds"),
+    ],
+)
+def test_of_strict_gradients_it_is_said_why_a_last_bit_may_differ(most: int, strict: bool, why: str | None) -> None:
+    f = mg.compile(stopping(most), strict=strict)
+    f(1.0)
+    lines = [line for line in f.explain().splitlines() if "last bit" in line]
+    assert lines == ([f"a last bit of the gradient may not be the eager engine's: {why}"] if why else [])
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("steps", [2, None])
+def test_too_many_ways_are_said(steps: int | None, inside: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fn(x: Any) -> Any:
+        y = x * P + Q
+        z = mg.cond(x > 0.0, lambda: y * P, lambda: Q) * mg.cond(x > 1.0, lambda: mg.sin(y) * Q, lambda: y)
+        return z * mg.maximum(y, z) * P
+
+    if steps is not None:
+        monkeypatch.setattr(eager_graph, "_MOST_STEPS", steps)
+    f = mg.compile((lambda x: mg.grad(fn)(x) * P) if inside else fn, strict=True)
+    f(0.5)
+    said = "last bit of the gradient may not be the eager engine's: there are too many ways" in f.explain()
+    assert said == (steps is not None)

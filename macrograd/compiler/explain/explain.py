@@ -60,6 +60,7 @@ def explain(
         lines += [
             "loops with memory= keep everything: sections would be rounded in another order than with strict=True"
         ]
+    lines += [f"a last bit of the gradient may not be the eager engine's: {why}" for why in source.untold]
     lines += ["", "(k) is the result of line k; brackets are shapes, rows × columns; a dot picks an element.", ""]
     lines += ["The values", *told.tell(values, derived=False)]
     if gradient is not None:

@@ -105,6 +105,8 @@ def derivative_walk(
     compared: set[int],
     choices: Choices,
     note: Callable[[Value], None],
+    *,
+    once: bool,
 ) -> Walk | None:
     """The walk of a derivative that is taken inside the function, of the results with respect to the leaves: that of
     `as_eager_walks`, but all Values stay as they are. None if there are too many ways through the choices.
@@ -113,15 +115,13 @@ def derivative_walk(
     comparisons, and `note` is told of new ones.
     """
     ends = set(map(id, leaves))
-    for once in (False, True):
-        graph = Graph(compared, choices, lambda x: id(x) not in ends and (within is None or id(x) in within))
-        some = _Instances(graph, dict(choices), note)
-        try:
-            order, reads = some.listed(results, graph.walk(results, once=once))
-        except TooMany:
-            continue
-        return Walk(order, reads, some.origin, some.choices, graph.tests, some.masks)
-    return None
+    graph = Graph(compared, choices, lambda x: id(x) not in ends and (within is None or id(x) in within))
+    some = _Instances(graph, dict(choices), note)
+    try:
+        order, reads = some.listed(results, graph.walk(results, once=once))
+    except TooMany:
+        return None
+    return Walk(order, reads, some.origin, some.choices, graph.tests, some.masks)
 
 
 def plain_walk(

@@ -17,7 +17,7 @@ from macrograd import ops, value
 from macrograd.callees import user_line
 from macrograd.compiler.trace.checking import Checks
 from macrograd.compiler.trace.condense import Condenser
-from macrograd.compiler.trace.eager_order import derivative_walk, plain_walk
+from macrograd.compiler.trace.eager_order import Walk, derivative_walk, plain_walk
 from macrograd.compiler.trace.eager_sweep import Plain, Sweep
 from macrograd.compiler.trace.eager_ways import Tests
 from macrograd.compiler.trace.links import Links
@@ -30,6 +30,8 @@ from macrograd.ops import CONSTANT
 from macrograd.value import Value
 
 _MOST_SUMS = 400
+MANY_ROUNDS = "choices are in a loop of more than 96 rounds"
+MANY_WAYS = "there are too many ways through its choices"
 FIRST_CHECK = -1000  # the index of a take by which a program says that its first check failed; then come -1001 …
 
 
@@ -54,6 +56,7 @@ class Recording(Interpreter):
         self.choices: dict[int, bool] = {}  # by id, whether it is one of a round's
         self.takes: set[int] = set()  # the ids of takes
         self.sums: set[int] = set()  # the ids of choices that derivatives made
+        self.untold: dict[str, None] = {}  # why sums of derivatives may be in another order than the eager engine's
         self._indices: dict[tuple[int, int], Any] = {}  # of takes, by the ids of the guard and the number
         # Not a cycle, which would keep a million Values until the garbage collector runs.
         self.checks = Checks()
@@ -161,19 +164,40 @@ class Recording(Interpreter):
         choices = [*(made if within is None else within & made)]
         alike = bool(self.loops.rounds.counts)  # their rounds must be
         if alike or not (choices or any(x.op is not None and x.op.chooses for x in order)):
+            if choices:
+                self.untold[MANY_ROUNDS] = None
             self.loops.check_walk(order)
             return Plain(order)
-        walk = None
-        several = (True, False) if self.sums and self.few_sums(order) else (False,)
-        for sums, rounds in product(several, (True, False)):
-            some = [x for x in choices if (sums or x not in self.sums) and (rounds or not self.choices.get(x, False))]
-            apart = dict.fromkeys(some, False)
-            if (walk := derivative_walk(results, leaves, within, self._compared, apart, self.compared)) is not None:
-                break
+        walk = self._walk(results, leaves, within, choices, order)
         self.loops.check_walk(order if walk is None else walk.order)
         if walk is None:
             return Plain(order)
         return Sweep(walk, Tests(walk.tests, walk.masks, self.test, self._of_index, self._summed), self._gated)
+
+    def _walk(
+        self,
+        results: Sequence[Any],
+        leaves: Sequence[Any],
+        within: set[int] | None,
+        choices: list[int],
+        order: Sequence[Value],
+    ) -> Walk | None:
+        """The walk of a derivative, the first that has few enough ways: the eager engine's, or one near to it."""
+        several = (True, False) if self.sums and self.few_sums(order) else (False,)
+        if self.sums and len(several) == 1:
+            self.untold[MANY_WAYS] = None
+        for sums, once, rounds in product(several, (False, True), self.rounds_first()):
+            some = [x for x in choices if (sums or x not in self.sums) and (rounds or not self.choices.get(x, False))]
+            apart = dict.fromkeys(some, False)
+            found = derivative_walk(results, leaves, within, self._compared, apart, self.compared, once=once)
+            if found is not None:
+                return found
+            self.untold[MANY_WAYS] = None
+        return None
+
+    def rounds_first(self) -> tuple[bool, ...]:
+        """Whether choices of rounds of loops that may be done are ways, in the order of attempts."""
+        return (True, False) if any(self.choices.values()) else (True,)
 
     def few_sums(self, values: Sequence[Value]) -> bool:
         """Whether so few of these Values are choices that derivatives made that their order can be told."""

@@ -30,7 +30,7 @@ from macrograd.compiler.trace.eager_order import as_eager_walks
 from macrograd.compiler.trace.even import Evenness
 from macrograd.compiler.trace.guard import guarded_calls
 from macrograd.compiler.trace.linearise import tape_of, tape_of_links, without_unused
-from macrograd.compiler.trace.recording import Recording
+from macrograd.compiler.trace.recording import MANY_ROUNDS, MANY_WAYS, Recording
 from macrograd.compiler.trace.refusals import WAY_OUT, TraceError, refuse
 from macrograd.compiler.trace.rounds import KeepsAll, Kept, NoSections, Rounds, refuse_derivative
 from macrograd.compiler.trace.sections import Section, SectionTape, section_tape
@@ -54,6 +54,7 @@ class Trace:
     one        the uniform input with which a derivative begins, if not with a constant
     calls      what the tape calls; `sections` has the tape of each section by the number of its call
     controls   what became of loops and branches
+    untold     why sums of derivatives may be in another order than the eager engine's, with `as_eager`
     """
 
     tape: Tape
@@ -68,6 +69,7 @@ class Trace:
     calls: Calls
     sections: dict[int, SectionTape]
     controls: list[Control]
+    untold: Sequence[str]
 
 
 class Arguments:
@@ -189,6 +191,7 @@ def _traced(
         calls,
         sections,
         recording.loops.controls,
+        [*recording.untold],
     )
 
 
@@ -214,6 +217,8 @@ def _order(
     sums = recording.few_sums(topological(*results, stop=comparisons))
     apart = _apart(recording, sums=sums)
     if not made and (many or not apart):
+        if apart:
+            recording.untold[MANY_ROUNDS] = None
         return as_eager_walks(results, comparisons, apart), {}
     if made:
         _check_derivatives(calls, made)
@@ -225,13 +230,15 @@ def _order(
             if isinstance(error, KeepsAll):
                 raise
             _refuse_order(made[0].where)
+    if not sums:
+        recording.untold[MANY_WAYS] = None
     for few, takes, once in _ATTEMPTS[0 if sums else 2 :]:
-        for rounds in (True, False):
+        for rounds in recording.rounds_first():
             try:
                 apart = _apart(recording, takes=takes, sums=few, rounds=rounds)
                 return as_eager_walks(results, comparisons, apart, once=once), {}
             except TooMany:
-                continue
+                recording.untold[MANY_WAYS] = None
     return as_eager_walks(results, comparisons), {}
 
 
