@@ -19,9 +19,9 @@ def test_random_programs_of_equal_sections_are_those_of_the_eager_engine(seed: i
 
 
 def test_constants_that_are_not_told_apart_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def blind(*body: Any) -> tuple[Form, list[Any]]:
-        form, outside = form_of(*body)
-        return tuple("a number" if isinstance(x, str) else x for x in form), outside
+    def blind(*body: Any) -> tuple[Form, list[Any], list[Any]]:
+        form, outside, _ = form_of(*body)
+        return tuple("a number" if isinstance(x, str) else x for x in form), outside, []
 
     monkeypatch.setattr(loops, "form_of", blind)
     assert all(alike.differs(alike.case(seed), seed, backend="numpy") for seed in (10, 13))
