@@ -21,24 +21,29 @@ def test_program(program: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.splitlines() == promised
 
 
-def medians(case: str) -> dict[str, float]:
-    """Of every contender of a case, in seconds, as the page of benchmarks has them."""
+def medians(case: str) -> list[dict[str, float]]:
+    """Of every contender of a case, in seconds, as the page of benchmarks has them, for each machine."""
     text = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
-    table = text.split(f"\n{case}: ")[1].split("```")[0]
-    rows = re.findall(r"^(\S+) +([\d.,]+) (s|ms|µs|ns) ", table, re.MULTILINE)
-    return {name: float(x.replace(",", "")) * UNITS[unit] for name, x, unit in rows}
+    tables = [part.split("```")[0] for part in text.split(f"\n{case}: ")[1:]]
+    rows = [re.findall(r"^(\S+) +([\d.,]+) (s|ms|µs|ns) ", table, re.MULTILINE) for table in tables]
+    return [{name: float(x.replace(",", "")) * UNITS[unit] for name, x, unit in each} for each in rows]
 
 
 def test_the_ratios_are_those_of_the_page_of_benchmarks() -> None:
-    """Recomputed from the times there, which have three digits. No row of two threads is the fastest of its family."""
+    """Recomputed from the times there, which have three digits: the worst of all machines. No row of two threads is the
+    fastest of its family."""
     readme = (ROOT / "README.md").read_text("utf-8")
     for what, case, ours in ROWS:
         cells = readme.split(f"| {what} | ")[1].split(" |\n")[0].split(" | ")
-        times = medians(case)
         for cell, (_, families) in zip(cells, COLUMNS, strict=True):
-            theirs = [t for name, t in times.items() if name.split("-")[0] in families and not name.endswith("-2")]
-            if theirs:
-                assert float(cell.replace(",", "")) == pytest.approx(min(theirs) / times[ours], rel=0.02)
+            ratios = [
+                t / times[ours]
+                for times in medians(case)
+                for name, t in times.items()
+                if name.split("-")[0] in families and not name.endswith("-2")
+            ]
+            if ratios:
+                assert float(cell.replace(",", "")) == pytest.approx(min(ratios), rel=0.02)
             else:
                 assert cell == "–"
 
