@@ -6,6 +6,7 @@ import ctypes
 import gc
 import math
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -275,6 +276,77 @@ def test_an_interrupt_is_not_lost_in_native_code(monkeypatch: pytest.MonkeyPatch
     sys.setprofile(None)
     gc.enable()
     assert entered == []
+
+
+ENDS = """
+import atexit
+import ctypes
+import threading
+import time
+
+{before}
+from macrograd.compiler.jit import tiers
+
+building = threading.Event()
+
+
+def build():
+    building.set()
+    threading.main_thread().join()
+    time.sleep(0.2)  # in which a process that does not wait would end
+    print("built", flush=True)
+
+
+atexit.register(print, "ended", flush=True)
+watch = tiers.TierUp(build, 0.0)
+ask = ctypes.CFUNCTYPE(None)(watch.address)
+{asked}
+"""
+
+
+def ends(asked: str, before: str = "") -> str:
+    """What a process says that ends when native code has asked for better code."""
+    program = ENDS.format(asked=asked, before=before)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stderr == ""
+    return ran.stdout
+
+
+def test_a_process_waits_for_the_module_that_is_being_made() -> None:
+    """If it ended inside LLVM, it would crash."""
+    assert ends("ask(), ask(), building.wait()") == "built\nended\n"
+
+
+def test_a_process_that_ends_begins_no_other_module() -> None:
+    after = "atexit.register(lambda: (tiers.builder.submit(build), tiers.builder.wait()))"
+    assert ends("", after) == "ended\n"
+
+
+def test_ctrl_c_does_not_end_a_process_inside_of_llvm() -> None:
+    class Slow(tiers.Builder):
+        def wait(self) -> None:
+            left.append(0)
+            if len(left) < 3:
+                raise KeyboardInterrupt
+            go_on.set()
+            super().wait()
+
+    left: list[int] = []
+    builder, building, built, go_on = Slow(), threading.Event(), threading.Event(), threading.Event()
+
+    def build() -> None:
+        building.set()
+        go_on.wait(60.0)
+        built.set()
+
+    builder.submit(build)
+    building.wait(60.0)
+    builder.end()
+    assert built.is_set()
+    other = threading.Event()
+    builder.submit(other.set)
+    super(Slow, builder).wait()
+    assert not other.is_set()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -14,6 +14,7 @@ same to the bit.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import threading
@@ -25,6 +26,8 @@ from contextlib import suppress
 from functools import cache, partial
 from queue import SimpleQueue
 from typing import Any
+
+from macrograd._workers import surely
 
 BASELINE, BEST = 0, 2  # LLVM's optimisation levels of code generation
 LONG = 150  # lines of a module; shorter ones are optimised in the time that two tiers would take
@@ -115,20 +118,30 @@ class TierUp:
 
 
 class Builder:
-    """A background thread that compiles one module after the other, and ends when there is nothing to do."""
+    """A background thread that compiles one module after the other, and ends when there is nothing to do.
+
+    The process must not end while it is inside LLVM, and so waits for it: for one module at most.
+    """
 
     def __init__(self) -> None:
         self._waiting: deque[Callable[[], None]] = deque()
         self.lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._ends = False
 
     def submit(self, build: Callable[[], None]) -> None:
         with self.lock:
             self._waiting.append(build)
-            if self._thread is None and threading.main_thread().is_alive():
-                # Not a daemon: the process must not end inside LLVM. It waits for one module at most.
-                self._thread = threading.Thread(target=self._work, name="macrograd-tier")
+            if self._thread is None and not self._ends and threading.main_thread().is_alive():
+                # A thread is a daemon if the one that makes it is, which the listener is: Python would not wait for it.
+                self._thread = threading.Thread(target=self._work, name="macrograd-tier", daemon=False)
                 self._thread.start()
+
+    def end(self) -> None:
+        """Wait for the module that is being made, also after Ctrl-C, and make no other."""
+        with self.lock:
+            self._ends = True
+        surely(self.wait)
 
     def wait(self) -> None:
         """Wait until everything submitted is done."""
@@ -139,7 +152,7 @@ class Builder:
     def _work(self) -> None:
         while True:
             with self.lock:
-                if not self._waiting or not threading.main_thread().is_alive():
+                if not self._waiting or self._ends or not threading.main_thread().is_alive():
                     self._thread = None
                     return
                 build = self._waiting.popleft()
@@ -154,6 +167,8 @@ class Builder:
 
 
 builder = Builder()
+# Python has waited for the thread before, unless Ctrl-C came then, or the listener has just made it.
+atexit.register(lambda: builder.end())
 if hasattr(os, "register_at_fork"):  # a forked child lacks its parent's threads, and may find the lock held
     os.register_at_fork(after_in_child=builder.__init__)  # type: ignore[misc]  # recreated in place
 
