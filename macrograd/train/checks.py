@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 # The minimum of each if neither `epochs` nor `steps` is given.
@@ -40,3 +41,8 @@ def number_of_steps(epochs: int | None, steps: int | None, per_epoch: int) -> in
     if epochs is not None:
         return integer("epochs", epochs, 0) * per_epoch
     return max(_EPOCHS, -(-_STEPS // per_epoch)) * per_epoch
+
+
+def is_number(x: Any) -> bool:
+    """Whether this is a real number, and no truth value."""
+    return isinstance(x, Real) and not isinstance(x, bool)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +17,16 @@ from macrograd._dataclass import dataclass
 from macrograd.compiler.targets.training import Outcome
 from macrograd.nn.dropout import PERIOD
 from macrograd.train import checkpoint as checkpoints
-from macrograd.train import diagnose, fingerprint, sharing
+from macrograd.train import diagnose, resuming, sharing
 from macrograd.train import progress as shown
 from macrograd.train.callbacks import Callbacks, EarlyStopping, Run, Trains, Watch
-from macrograd.train.endings import EARLY_STOPPING, INTERRUPTED, written
+from macrograd.train.endings import EARLY_STOPPING, INTERRUPTED
 from macrograd.train.engines import Engine
 from macrograd.train.graphs import no_collection
 from macrograd.train.history import HEALTH, History
-from macrograd.train.identity import identity
 from macrograd.train.interrupt import Interrupts
 from macrograd.train.objective import Objective
+from macrograd.train.pace import Pace
 from macrograd.train.predictor import Shared
 from macrograd.train.rates import Rates
 from macrograd.train.samples.order import Order
@@ -36,16 +36,9 @@ from macrograd.train.verdict import constant_loss, verdict
 from macrograd.value import Value, numbers_of, write_numbers
 
 if TYPE_CHECKING:
-    from macrograd.compiler.compiled import Compiled
     from macrograd.train.health import Health
 
 Array = NDArray[Any]
-
-# A run of steps takes about this many seconds: long enough that Python between the runs costs nothing, short enough for
-# Ctrl-C, progress and checkpoints.
-_RUN_SECONDS = 0.05
-_MOST_STEPS = 1 << 18
-_MOST_BYTES = 1 << 25  # of rows copied from a file for one run
 
 
 @dataclass(frozen=True)
@@ -58,15 +51,8 @@ class Batch:
     rates: Array
 
 
-class Writes(Protocol):
-    """A writer of checkpoints."""
-
-    def write(self, step: int, tensors: checkpoints.Tensors, history: History, state: dict[str, Any]) -> None:
-        """Write one."""
-
-
 class Fitting:
-    """The state of one call of `Trainer.fit`; `run` runs it."""
+    """The state of one call of `Trainer.fit`: `prepare` it, and `run` it."""
 
     def __init__(
         self,
@@ -92,21 +78,25 @@ class Fitting:
         self.callbacks, self.progress, self.health = callbacks, progress, health
         self.optimizer = setup.optimizer
         self.first = self.optimizer.steps  # by the optimiser's own count
-        self.schedule, self._rates = schedule, Rates(self.optimizer, schedule)
+        self.schedule, self.learning = schedule, Rates(self.optimizer, schedule)
         self._each_epoch = bool(metrics or held or self.watch or callbacks.epoch or health)
         # Without callbacks nothing reads the model between steps, and validation takes its numbers from the engine:
         # writing thousands of Values after every epoch would cost more than the epoch.
         self._looked_at = bool(metrics or callbacks.epoch or callbacks.step or health) or setup.engine == "eager"
+        each_step, last_apart = bool(callbacks.step), health is not None
+        self._pace = Pace(
+            part.samples, order, total, each_epoch=self._each_epoch, each_step=each_step, last_apart=last_apart
+        )
         self.history = History()
         self.step = 0
-        self._judged = 0  # the step of the latest epoch end that has been processed
+        self.judged = 0  # the step of the latest epoch end that has been processed
         self.interrupts = Interrupts()
         self.engine: Engine
-        self._per_run = 1
         # Programs of another run that measure this one, too, and this run's parameters in the order of the other's.
         self.shared: Shared | None = None
         self.leaves: list[Value] = []
-        self._seconds_before = 0.0  # of the run that this one resumes
+        self.seconds_before = 0.0  # of the run that this one resumes
+        self._writer: checkpoints.Writer | None = None
 
     # --- the run ------------------------------------------------------------------------------------------------
 
@@ -115,11 +105,12 @@ class Fitting:
         """What is baked into the run's programs: walking the model again would take longer than a short epoch."""
         return self.setup.baked()
 
-    def run(self, checkpoint: str | os.PathLike[str] | None, every: float | str, resume: bool) -> History:
+    def prepare(self, checkpoint: str | os.PathLike[str] | None, every: float | str, resume: bool) -> None:
+        """Compile the run, and bring it to where its checkpoint left it. Raises what `Trainer.fit` does."""
         distance = checkpoints.Every.of(every, self.order.steps_per_epoch)
         ranks = self.setup.ranks
         path, saved = (None, None) if checkpoint is None else checkpoints.prepare(checkpoint, resume, ranks)
-        now = {} if path is None else self._identity()
+        now = {} if path is None else resuming.run_of(self)
         if saved is not None:
             saved.check_run(now)
         # For data in a file, the largest number of rows that a step needs.
@@ -128,15 +119,17 @@ class Fitting:
         sample, engine = self.setup.engine_for(self.objective, arrays, self.order, self.clip_norm, self.baked)
         self.use(engine)
         sharing.compare(ranks, self.part, self.held, self.order, self.total, self.engine)
-        writer = None
-        if path is not None:
-            programs = self._programs(sample, arrays, saved)
-            if saved is not None:
-                saved.check_programs(programs)
-                self._restore(saved)
-            if ranks is None or not ranks.rank:
-                writer = checkpoints.Writer(path, distance, {"run": now, "programs": programs})
-                writer.started(self.step)
+        if path is None:
+            return
+        header = resuming.continued(self, saved, resuming.computed(self, sample, arrays), now)
+        if ranks is None or not ranks.rank:
+            self._writer = checkpoints.Writer(path, distance, header)
+
+    def run(self) -> History:
+        """Make all steps of the run that has been prepared."""
+        ranks, writer = self.setup.ranks, self._writer
+        if writer is not None:
+            writer.started(self.step)
         how = "none" if ranks is not None and ranks.rank else self.progress
         show = shown.make(how, self.total, self.order.steps_per_epoch, self.step)
         state = self.state()
@@ -175,7 +168,7 @@ class Fitting:
 
     def rates(self, count: int) -> Array:
         """The learning rates of the next steps."""
-        return self._rates.of(self.step, count, self.first)
+        return self.learning.of(self.step, count, self.first)
 
     def over(self, state: Run) -> bool:
         """Whether there is nothing left to do."""
@@ -183,7 +176,7 @@ class Fitting:
 
     def catch_up(self, state: Run) -> None:
         """Repeat the end of an epoch at which an earlier run was interrupted."""
-        if self._judged < self.step and self._at_epochs_end():
+        if self.judged < self.step and self._at_epochs_end():
             self.parameters_out()
             self._end_of_epoch(state)
 
@@ -191,7 +184,7 @@ class Fitting:
         """Record the steps that were made, the last of which ended `seconds` after the start."""
         done = outcome.done
         losses = np.asarray(outcome.losses[:done], dtype=np.float64)
-        self.history.extend(losses, batch.rates[:done] if self._rates.fixed is None else self._rates.fixed, seconds)
+        self.history.extend(losses, batch.rates[:done] if self.learning.fixed is None else self.learning.fixed, seconds)
         self.step += done
 
     def follow(self, state: Run, outcome: Outcome, batch: Batch) -> None:
@@ -212,10 +205,13 @@ class Fitting:
                 show.close()
             finally:
                 if writer is not None:
-                    self._close(writer)
+                    try:
+                        resuming.write(self, writer)
+                    finally:
+                        writer.close()
 
     def loop(self, state: Run, writer: checkpoints.Writer | None, show: shown.Shown) -> None:
-        start = time.perf_counter() - self._seconds_before
+        start = time.perf_counter() - self.seconds_before
         self.catch_up(state)
         while not self.over(state):
             begun, count = time.perf_counter(), self.count(math.inf if writer is None else writer.next_step())
@@ -231,9 +227,9 @@ class Fitting:
                 now = time.perf_counter()
                 self.record(outcome, batch, now - start)
             self.follow(state, outcome, batch)
-            self._adapt(count, now - begun)
+            self._pace.adapt(count, now - begun)
             if writer is not None and writer.due(self.step):
-                self.write(writer)
+                resuming.write(self, writer)
             show.show(self.step, self.history.last_loss, self._latest(), last=self.step == self.total)
         if state.reason:
             self.history.stopped = state.reason
@@ -282,7 +278,7 @@ class Fitting:
         with self.interrupts.held():
             if self.watch is not None and self.watch.sees(taken, self.engine.theta):
                 self.history.stopped = EARLY_STOPPING
-            self._judged = self.step
+            self.judged = self.step
 
     def _take(self) -> dict[str, float]:
         """Compute the metrics of training and validation data."""
@@ -338,27 +334,7 @@ class Fitting:
     def count(self, due: float, most: int | None = None) -> int:
         """The number of steps to run before something else must happen, up to `most`; `due` is the step after which a
         checkpoint is."""
-        if self.callbacks.step:
-            return 1
-        most = min(self._per_run if most is None else most, self.total - self.step)
-        left = self.order.steps_per_epoch - self.step % self.order.steps_per_epoch
-        # A run across the end of a long epoch would have to concatenate its rows.
-        if self._each_epoch or self.order.steps_per_epoch > most:
-            most = min(most, left)
-        left = min(left, self.total - self.step)
-        if self.health is not None and left > 1:
-            most = min(most, left - 1)  # the last step alone, whose update is measured
-        return int(min(most, max(1, due - self.step)))
-
-    def _adapt(self, count: int, seconds: float) -> None:
-        """Adapt the number of steps so that a run takes the intended time; never many more at once than are known to
-        fit."""
-        wanted = count * _RUN_SECONDS / max(seconds, 1e-7)
-        most = _MOST_STEPS
-        if self.part.samples.streamed:
-            row = self.part.samples.dtype.itemsize * max(1, math.prod(self.part.samples.shape))
-            most = max(1, _MOST_BYTES // (row * self.order.batch_size))
-        self._per_run = int(max(1, min(wanted, 8 * self._per_run, most)))
+        return self._pace.count(self.step, due, most)
 
     def batch(self, count: int) -> Batch:
         """The samples and rates of the next steps: data in a file are read here, and only the rows needed."""
@@ -416,84 +392,6 @@ class Fitting:
             found = dict(zip(self.engine.parameters, map(tuple, self.engine.state.T.tolist()), strict=True))
             states = [found.get(p, initial) for p in self.objective.parameters] if self.first + self.step else []
             self.setup.keep_states(self.objective.parameters, states, self.first + self.step)
-
-    # --- checkpoints ------------------------------------------------------------------------------------------------
-
-    def _identity(self) -> dict[str, Any]:
-        rule = None if self.watch is None else self.watch.rule
-        names = [name for name, _ in self.metrics]
-        return identity(
-            self.setup, self.part, self.held, self.order, clip_norm=self.clip_norm, metrics=names, early_stopping=rule
-        )
-
-    def _programs(self, sample: Compiled, arrays: list[Array], saved: checkpoints.Saved | None) -> dict[str, Any]:
-        """The run's fingerprint, with the learning rates of some steps, including those of a saved run."""
-        return self.computed(sample, arrays) | {"rates": self._rates_noted(saved)}
-
-    def computed(self, sample: Compiled, arrays: list[Array]) -> dict[str, Any]:
-        """The fingerprint of all that a step computes."""
-        shapes = [*(a.shape[1:] for a in arrays), *[()] * self.objective.draws]
-        return {
-            "model": fingerprint.described(self.setup.model),
-            **fingerprint.programs(sample, shapes, self.optimizer),
-        }
-
-    def _rates_noted(self, saved: checkpoints.Saved | None) -> list[list[float]]:
-        """The learning rates of some steps, including those that a saved run noted."""
-        if saved is None:
-            return self._rates.noted(self.total, self.first)
-        return self._rates.noted(
-            self.total, saved.header["first"], [int(k) for k, _ in saved.header["programs"]["rates"]]
-        )
-
-    def continued(self, saved: checkpoints.Saved | None, computed: dict[str, Any]) -> dict[str, Any]:
-        """Continue a saved run that computes the same, if there is one; returns the header of this run's checkpoints.
-        Raises ValueError, naming the difference, for another run."""
-        run, programs = self._identity(), computed | {"rates": self._rates_noted(saved)}
-        if saved is not None:
-            saved.check_run(run)
-            saved.check_programs(programs)
-            self._restore(saved)
-        return {"run": run, "programs": programs}
-
-    def _in_model_order(self) -> Array:
-        """The positions of the engine's parameters among the trained ones."""
-        place = {id(p): k for k, p in enumerate(self.objective.parameters)}
-        return np.array([place[id(p)] for p in self.engine.parameters], dtype=np.int64)
-
-    def write(self, writer: Writes) -> None:
-        """Write a checkpoint of this moment."""
-        tensors = {
-            "parameters": np.array(self.engine.theta, dtype=np.float64),
-            "order": self._in_model_order(),
-            "state": np.array(self.engine.state, dtype=np.float64),
-        }
-        state: dict[str, Any] = {"first": self.first, "judged": self._judged, "stopped": written(self.history.stopped)}
-        if self.watch is not None and self.watch.theta is not None:
-            tensors["best"] = np.array(self.watch.theta, dtype=np.float64)
-            state |= {"best": self.watch.best, "since": self.watch.since}
-        writer.write(self.step, tensors, self.history, state)
-
-    def _close(self, writer: checkpoints.Writer) -> None:
-        try:
-            self.write(writer)
-        finally:
-            writer.close()
-
-    def _restore(self, saved: checkpoints.Saved) -> None:
-        # The place of each of the engine's parameters in the saved order.
-        place = saved.places(self._in_model_order(), len(self.engine.state))
-        self.engine.theta[:] = saved.tensors["parameters"][place]
-        self.engine.state[:] = saved.tensors["state"][:, place]
-        header = saved.header
-        self.history, self.step, self.first = saved.history(), header["step"], header["first"]
-        self._judged = header["judged"]
-        if self.watch is not None and "best" in saved.tensors:
-            self.watch.theta = saved.tensors["best"][place]
-            self.watch.best, self.watch.since = float(header["best"]), header["since"]
-        # A run that ended normally stays ended; one that was interrupted continues.
-        self.history.stopped = EARLY_STOPPING if header["stopped"] == EARLY_STOPPING else ""
-        self._seconds_before = self.history.last_second
 
     # --- what went wrong --------------------------------------------------------------------------------------------
 

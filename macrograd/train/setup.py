@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,10 +20,11 @@ from macrograd.optim import Adam, Optimizer
 from macrograd.ranks.ranks import Ranks
 from macrograd.tables.table import listed
 from macrograd.train.alike import Description, Key, Twins
-from macrograd.train.engines import ENGINES, Engine, make_engine
+from macrograd.train.engines import Engine, make_engine
 from macrograd.train.graphs import no_collection
 from macrograd.train.known import shared
 from macrograd.train.objective import Keyed, Objective, Smoothed, takes_model
+from macrograd.train.options import check_options
 from macrograd.train.predictor import Measure, Numbers, Predictor, Shared
 from macrograd.train.samples.data import Samples
 from macrograd.train.samples.order import Order
@@ -72,19 +73,7 @@ class Setup:
         dtype: str,
         threads: int,
     ) -> None:
-        _check_model(model, loss)
-        if optimizer is not None and not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer must be one of optim, as in optim.Adam(1e-2), got {optimizer!r}")
-        if not (is_number(l2) and 0 <= l2 < math.inf):
-            raise ValueError(f"l2 must be finite and not negative, got {l2!r}")
-        if penalty is not None and not callable(penalty):
-            raise TypeError(f"penalty must be a function (model) → scalar, got {penalty!r}")
-        if engine not in ENGINES:
-            raise ValueError(f"unknown engine {engine!r}: use {' or '.join(ENGINES)}")
-        if dtype not in ("float64", "float32"):
-            raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise ValueError(f"threads must be a positive integer, got {threads!r}")
+        check_options(model, loss, optimizer, l2, penalty, engine, dtype, threads)
         self.model, self.loss, self.l2, self.penalty = model, loss, l2, penalty
         self.optimizer = Adam(1e-2) if optimizer is None else optimizer
         self.engine, self.dtype, self.threads = engine, dtype, threads
@@ -123,6 +112,18 @@ class Setup:
         name = getattr(y, "name", None)
         plain = replace(targets, loss=named(targets.loss))  # without functions, which a file could not hold
         self.model._signature = Signature(plain, shape, columns, name if isinstance(name, str) else None, plan=plan)
+
+    @contextmanager
+    def unless_refused(self) -> Iterator[None]:
+        """Forget what is learned in here from data, unless the block is completed."""
+        model, signature = self.model, self.model._signature
+        known = self.targets, self.shape, self.columns, self.plan, self.seed
+        try:
+            yield
+        except BaseException:
+            self.model, model._signature = model, signature
+            self.targets, self.shape, self.columns, self.plan, self.seed = known
+            raise
 
     # --- the model ------------------------------------------------------------------------------------------------
 
@@ -374,31 +375,9 @@ def _of(penalty: Callable[[Module], Any], model: Module, net: Module) -> Any:
     return penalty(model)
 
 
-def _check_model(model: Module, loss: str | Callable[..., Any] | None) -> None:
-    if isinstance(model, type):
-        raise TypeError(f"Trainer() takes a Module, got the class {model.__name__}: make one, as in nn.MLP(2, [16, 1])")
-    if not isinstance(model, Module):
-        raise TypeError(f"Trainer() takes a Module, got {model!r} of type {type(model).__name__}")
-    if isinstance(loss, Optimizer):
-        raise TypeError(f"Trainer(model, loss) got {loss!r} as the loss: give it by name, optimizer={loss!r}")
-    if loss is not None:
-        named_losses.get(loss)
-    if callable(loss):
-        takes_model(loss)
-    if not callable(model) and not (callable(loss) and takes_model(loss)):
-        raise TypeError(
-            f"a {type(model).__name__} cannot be called with a sample: define __call__(self, x), or give a loss "
-            "(model, x, y)"
-        )
-
-
 def _measured(name: str, found: Any) -> float:
     """What a metric returned, as a float. Raises TypeError if it is not a number."""
     try:
         return float(found)
     except (TypeError, ValueError):
         raise TypeError(f"the metric {name} must return a number, got {found!r}") from None
-
-
-def is_number(x: Any) -> bool:
-    return isinstance(x, Real) and not isinstance(x, bool)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,24 +15,21 @@ from macrograd._flags import flag
 from macrograd._names import unknown
 from macrograd._warn import warn
 from macrograd.copying import checked_state
-from macrograd.nn import Module, Scaled
+from macrograd.nn import Module
 from macrograd.optim import Optimizer
-from macrograd.optim.schedules import as_schedule
 from macrograd.ranks.ranks import Ranks
-from macrograd.train import progress as shown
-from macrograd.train.callbacks import Callback, Callbacks, EarlyStopping, Run, stopping_of
-from macrograd.train.checks import integer, number_of_steps, size_of_batch
+from macrograd.train.callbacks import Callback, EarlyStopping, Run
+from macrograd.train.checks import is_number
 from macrograd.train.fitting import Fitting
 from macrograd.train.history import History
+from macrograd.train.planning import planned
 from macrograd.train.samples import metrics as named_metrics
-from macrograd.train.samples import ranges, scaling, spread
-from macrograd.train.samples import targets as kinds
+from macrograd.train.samples import scaling
 from macrograd.train.samples import weights as weighting
-from macrograd.train.samples.columns import in_order, names_of, one_in_order, plan_of
+from macrograd.train.samples.columns import in_order, one_in_order
 from macrograd.train.samples.data import Samples
-from macrograd.train.samples.order import Order
-from macrograd.train.samples.split import Part, validation_of
-from macrograd.train.setup import Setup, is_number
+from macrograd.train.samples.split import Part
+from macrograd.train.setup import Setup
 from macrograd.train.sharing import together
 from macrograd.train.verdict import TrainingWarning
 from macrograd.value import parameter_writes
@@ -152,7 +148,7 @@ class Trainer:
             raise ValueError('Trainer(engine="eager", comm=...): only the compiled engine shares its batches')
         if flag("Trainer", "own_rows", own_rows) and comm is None:
             raise ValueError("own_rows=True is for ranks that share a run: give comm")
-        self.setup.ranks, self._own_rows = Ranks.of(comm), bool(own_rows)
+        self.setup.ranks, self.own_rows = Ranks.of(comm), bool(own_rows)
         self.history = History()
         self.remark = ""
         self.watchers: list[Callback] = []
@@ -227,102 +223,22 @@ class Trainer:
         if flag("fit", "resume", resume) and checkpoint is None:
             raise ValueError("resume=True needs a checkpoint to resume from: give checkpoint=PATH")
         with together(self.setup.ranks):
-            fitting = self._planned(
-                X, y, epochs=epochs, steps=steps, batch_size=batch_size, shuffle=shuffle, seed=seed,
-                sample_weight=sample_weight, class_weight=class_weight, validation=validation, metrics=metrics,
-                early_stopping=early_stopping, clip_norm=clip_norm, schedule=schedule, callbacks=callbacks,
-                progress=progress, watch=watch,
-            )  # fmt: skip
+            with self.setup.unless_refused():
+                fitting = planned(
+                    self, X, y, epochs=epochs, steps=steps, batch_size=batch_size, shuffle=shuffle, seed=seed,
+                    sample_weight=sample_weight, class_weight=class_weight, validation=validation, metrics=metrics,
+                    early_stopping=early_stopping, clip_norm=clip_norm, schedule=schedule, callbacks=callbacks,
+                    progress=progress, watch=watch,
+                )  # fmt: skip
+                fitting.prepare(checkpoint, every, resume)
             try:
-                fitting.run(checkpoint, every, resume)
+                fitting.run()
             finally:
                 self._ended(fitting)
             self.remark = fitting.verdict()
         if self.remark:
             warn(self.remark, TrainingWarning)
         return self.history
-
-    def _planned(
-        self,
-        X: Any,
-        y: Any,
-        *,
-        epochs: int | None = None,
-        steps: int | None = None,
-        batch_size: int | str | None = "auto",
-        shuffle: bool = True,
-        seed: int = 0,
-        sample_weight: Any = None,
-        class_weight: Any = None,
-        validation: Any = None,
-        metrics: Sequence[str | Callable[..., float]] = (),
-        early_stopping: int | EarlyStopping | None = None,
-        clip_norm: float | None = None,
-        schedule: float | Callable[[int], float] | None = None,
-        callbacks: Callback | Callable[[Run], None] | Sequence[Callback | Callable[[Run], None]] = (),
-        progress: str | bool = "auto",
-        watch: str | None = None,
-    ) -> Fitting:
-        """The run that `fit` describes, checked and ready to begin."""
-        setup = self.setup
-        plan = setup.plan if setup.columns is not None else plan_of(X, "X")
-        columns = setup.columns or (names_of(X) if plan is None else plan.names)
-        samples, seen, answers = Samples(in_order(X, columns, "X", plan), name="X", dtype=setup.dtype), setup.seen, y
-        if setup.ranks is not None and self._own_rows:
-            samples, y, sample_weight = spread.gathered(setup.ranks, samples, y, sample_weight, plan)
-            validation, seen = spread.validation(setup.ranks, validation), partial(spread.seen, setup.ranks, setup.seen)
-        parameters = setup.trained()
-        names = None if plan is None else plan.names
-        outputs, draws, first = setup.outputs(samples, names)
-        targets = self._meant(y, outputs)
-        if targets.kind in ("two classes", "labels"):
-            ranges.check(setup.first_output(samples, names) if draws else first, targets)
-        encoded = targets.encode(y)
-        if len(encoded) != samples.count:
-            raise ValueError(f"X has {samples.count} samples and y {len(encoded)} targets: there must be one for each")
-        own = weighting.of(sample_weight, None, encoded, targets)
-        weights = weighting.of(own, class_weight, np.asarray(y).reshape(encoded.shape), targets)
-        self._bring_to_scale(samples, targets, encoded, own)
-        encoded, samples = setup.in_units(encoded, targets), setup.seen(samples)
-        whole = Part(samples, encoded, np.asarray(y), weights)
-        part, held = validation_of(
-            validation, whole, targets, seed, partial(in_order, columns=columns, plan=plan),
-            lambda y, name: setup.in_units(targets.encode(y, name), targets), seen,
-        )  # fmt: skip
-        size = size_of_batch(batch_size, part.samples.count)
-        order = Order(
-            part.samples.count,
-            size,
-            shuffle=flag("fit", "shuffle", shuffle),
-            seed=integer("seed", seed, 0),
-            native=setup.engine == "compiled",
-        )
-        total = number_of_steps(epochs, steps, order.steps_per_epoch)
-        if clip_norm is not None and not (is_number(clip_norm) and 0 < clip_norm < math.inf):
-            raise ValueError(f"clip_norm must be finite and positive, got {clip_norm!r}")
-        judged = [named_metrics.get(metric, targets) for metric in ([metrics] if isinstance(metrics, str) else metrics)]
-        stopping = stopping_of(early_stopping, [name for name, _ in judged], held is not None)
-        if watch not in (None, "health"):
-            raise ValueError(f"watch must be 'health' or None, got {watch!r}")
-        setup.learn(targets, samples.shape, columns, plan, answers)
-        setup.seed = order.seed
-        self.__dict__.pop("predict_one", None)
-        return Fitting(
-            setup,
-            part,
-            held,
-            order,
-            total,
-            objective=setup.objective(targets, parameters, weights is not None, order.seed if draws else None),
-            trainer=self,
-            metrics=judged,
-            early_stopping=stopping,
-            clip_norm=clip_norm,
-            schedule=None if schedule is None else as_schedule(schedule),
-            callbacks=Callbacks(callbacks, self.watchers),
-            progress=shown.check(progress),
-            health=_health(setup, part) if watch else None,
-        )
 
     def _ended(self, fitting: Fitting) -> None:
         """Keep what a run leaves."""
@@ -372,8 +288,7 @@ class Trainer:
         """The mean loss over samples and targets, without penalties, and metrics as in `fit`. Raises ValueError for
         labels that training did not see, and for shapes that do not fit."""
         targets, part = self.setup.fitted(), self.part(X, y, sample_weight)
-        judged = [named_metrics.get(metric, targets) for metric in ([metrics] if isinstance(metrics, str) else metrics)]
-        return self.setup.measure(part, judged)
+        return self.setup.measure(part, named_metrics.all_of(metrics, targets))
 
     def part(self, X: Any, y: Any, sample_weight: Any = None) -> Part:
         """Samples and targets as the compiled programs take them. Raises ValueError as `evaluate` does."""
@@ -420,31 +335,6 @@ class Trainer:
     def __getstate__(self) -> dict[str, Any]:
         return checked_state(self, "predict_one", "watchers") | {"_one_at": -1, "watchers": []}
 
-    def _meant(self, y: Any, outputs: int) -> kinds.Targets:
-        """The targets for `y`: as the model learned them before, or judged by the numbers."""
-        setup, known = self.setup, self.setup.targets
-        if callable(setup.loss):
-            return kinds.of(y, setup.loss, outputs)
-        if known is None and self.given_classes is not None:
-            known = kinds.of(self.given_classes, setup.loss, outputs)
-        found = None if known is None else kinds.again(known, y, outputs)
-        return kinds.of(y, setup.loss, outputs) if found is None else found
-
-    def _bring_to_scale(self, samples: Samples, targets: kinds.Targets, encoded: Array, weights: Array | None) -> None:
-        """Wrap the model in scales at its first training, or warn that it might need them."""
-        setup = self.setup
-        if setup.targets is not None or isinstance(setup.model, Scaled):
-            return
-        if self.scale is not None:
-            scale = scaling.found(self.scale, samples, weights)
-            setup.model = Scaled(setup.model, scale.middle.tolist(), scale.unit.tolist())
-        elif message := scaling.warning(samples):
-            warn(message, TrainingWarning)
-        if setup.scale_target and targets.kind == "numbers":
-            scale = scaling.Scale.of(encoded.reshape(len(encoded), -1).astype(np.float64), weights)
-            model = setup.model if isinstance(setup.model, Scaled) else Scaled(setup.model)
-            setup.model = model.with_outputs(scale.middle.tolist(), scale.unit.tolist())
-
     def _ordered(self, X: Any) -> Any:
         return in_order(X, self.setup.columns, "X", self.setup.plan)
 
@@ -454,12 +344,6 @@ class Trainer:
             single = ": a single sample must be a row, as in [x]" if (samples.count, *samples.shape) == shape else ""
             raise ValueError(f"X has samples of shape {samples.shape}, the model was trained with {shape}{single}")
         return self.setup.seen(samples)
-
-
-def _health(setup: Setup, part: Part) -> Any:
-    from macrograd.train.health import Health  # few runs are watched
-
-    return Health(setup, part)
 
 
 def _by_name(one: Callable[[Any], Any], columns: tuple[str, ...], plan: tables.Plan | None) -> Callable[[Any], Any]:

@@ -27,6 +27,7 @@ from macrograd.train.interrupt import Interrupts
 from macrograd.train.nets.groups import Group, grouped
 from macrograd.train.nets.lanes import Member, Together, first_run, next_run
 from macrograd.train.nets.plans import like
+from macrograd.train.planning import planned
 from macrograd.train.predictor import Measure
 from macrograd.train.progress import make as shown
 from macrograd.train.rates import Rates
@@ -162,7 +163,7 @@ class CopiesRun:
         if len(copies) < fewest:
             return None
         trainer = copies.new(0)
-        fitting = trainer._planned(X, y, seed=seeds[0], **options)
+        fitting = planned(trainer, X, y, seed=seeds[0], **options)
         model = fitting.objective.model
         member = Member(0, fitting, Description(model))
         (group,) = grouped([member], threads, 1)

@@ -238,9 +238,10 @@ def _key(member: Member) -> Any:
 def _alone(member: Member, folder: Folder | None) -> None:
     try:
         if folder is None:
-            member.fitting.run(None, math.inf, False)
+            member.fitting.prepare(None, math.inf, False)
         else:
-            member.fitting.run(folder.file(member.number), folder.every, folder.resume)
+            member.fitting.prepare(folder.file(member.number), folder.every, folder.resume)
+        member.fitting.run()
     except (DivergedError, IndexError) as error:
         member.failed(error)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from macrograd._dataclass import dataclass
 from macrograd.compiler.targets.training import Outcome
+from macrograd.train import resuming
 from macrograd.train.alike import Description
 from macrograd.train.callbacks import Run
 from macrograd.train.checkpoint import Every
@@ -148,9 +149,11 @@ class Together:
             fitting = lane.fitting
             key = lane.member.loss, lane.member.rule, fitting.objective.seed
             if key not in computed:
-                computed[key] = fitting.computed(fitting.setup.compiled(fitting.objective), fitting.arrays(None))
+                computed[key] = resuming.computed(
+                    fitting, fitting.setup.compiled(fitting.objective), fitting.arrays(None)
+                )
             path, saved = folder.prepare(lane.member.number)
-            lane.writer = MemberWriter(path, fitting.continued(saved, computed[key]))
+            lane.writer = MemberWriter(path, resuming.continued(fitting, saved, computed[key]))
 
     def _write(self, step: int) -> None:
         assert self.clock is not None
@@ -248,7 +251,7 @@ class _Lane:
 
     def write(self) -> None:
         if self.writer is not None:
-            self.fitting.write(self.writer)
+            resuming.write(self.fitting, self.writer)
 
     def steps(self, batch: Batch) -> Any:
         from macrograd.compiler.many import NetSteps

@@ -186,13 +186,14 @@ def train_many(
             members = _members(trainers, count)
         own = _own(each, len(members))
     plans, found = Plans(X, y), []
-    with no_collection():
+    with contextlib.ExitStack() as all_or_none, no_collection():
         for k, trainer in enumerate(members):
+            all_or_none.enter_context(trainer.setup.unless_refused())
             with _named(k):
                 found.append(Member(k, *plans.plan(trainer, {"seed": seed + k, **options, **own[k]})))
         _check_apart([member.fitting for member in found])
         groups = grouped(found, threads, fewest)
-    folder = None if checkpoint is None else Folder(checkpoint, every, resume=resume)
+        folder = None if checkpoint is None else Folder(checkpoint, every, resume=resume)
     interrupted = False
     try:
         for group in groups:

@@ -18,10 +18,12 @@ class Folder:
     every    the interval between checkpoints, as for `Trainer.fit`
     resume   whether members resume from the files in it
 
-    Raises FileExistsError if there are files and no resuming, NotADirectoryError for a file.
+    Raises FileExistsError if there are files and no resuming, NotADirectoryError for a file, ValueError for an interval
+    that is none.
     """
 
     def __init__(self, path: str | os.PathLike[str], every: float | str, *, resume: bool) -> None:
+        Every.of(every, 1)  # raises before there is a folder
         self.path, self.every, self.resume = Path(path), every, resume
         if self.path.exists() and not self.path.is_dir():
             raise NotADirectoryError(f"the checkpoint of many members is a folder, and {self.path} is a file")

@@ -13,6 +13,7 @@ from macrograd.train.alike import Description, Twins
 from macrograd.train.callbacks import Callbacks
 from macrograd.train.checks import integer
 from macrograd.train.fitting import Fitting
+from macrograd.train.planning import planned
 from macrograd.train.samples.data import rows_of
 from macrograd.train.samples.order import Order
 from macrograd.train.trainer import Trainer
@@ -72,7 +73,7 @@ class Plans:
             weights = options.get("sample_weight")
             if weights is not None and len(weights) == samples:
                 options["sample_weight"] = rows_of(weights, rows)
-        return trainer._planned(X, y, **options)
+        return planned(trainer, X, y, **options)
 
 
 def check_names(options: Options) -> None:

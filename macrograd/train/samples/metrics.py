@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,3 +64,8 @@ def get(metric: str | Metric, targets: Targets) -> tuple[str, Metric]:
         fits = "accuracy" if counts else ", ".join(name for name in METRICS if name != "accuracy")
         raise ValueError(f"metric {metric!r} does not apply to targets that are {targets.kind}: use {fits}")
     return metric, METRICS[metric]
+
+
+def all_of(metrics: str | Sequence[str | Metric], targets: Targets) -> list[tuple[str, Metric]]:
+    """(name, function) of each metric that was given, or of the only one, given by its name. Raises as `get` does."""
+    return [get(metric, targets) for metric in ([metrics] if isinstance(metrics, str) else metrics)]
