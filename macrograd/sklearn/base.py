@@ -6,8 +6,8 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from typing import Any
+from functools import partial, wraps
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,25 @@ from macrograd.train.samples.columns import planned, warn_assumed
 from macrograd.train.samples.targets import Targets
 
 Array = NDArray[Any]
+Method = TypeVar("Method", bound=Callable[..., Any])
 _MOST_DENSE = 1 << 32  # bytes of rows that come as a sparse matrix
+
+
+def all_or_nothing(fit: Method) -> Method:
+    """A method that leaves the estimator as it was if it raises: outputs of one net must not get the classes, the
+    columns or the scales of data that another call has refused."""
+
+    @wraps(fit)
+    def fits(self: Any, *args: Any, **options: Any) -> Any:
+        before = dict(vars(self))
+        try:
+            return fit(self, *args, **options)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    return cast(Method, fits)
 
 
 class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without types

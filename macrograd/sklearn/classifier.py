@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from macrograd import functions, nn, ops
 from macrograd.nn import losses
 from macrograd.sklearn import recipe
-from macrograd.sklearn.base import Net
+from macrograd.sklearn.base import Net, all_or_nothing
 from macrograd.train import Trainer
 from macrograd.train.samples.outputs import predicted, softmax
 from macrograd.train.samples.targets import Targets
@@ -120,6 +120,7 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
     classes_: Array
     _multilabel: bool
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> NetClassifier:
         """Train on samples X (n, d), an array or a table, and labels y (n,), or (n, k) of 0 and 1; `sample_weight`
         (n,) weights the samples. Raises ValueError for invalid input."""
@@ -142,6 +143,7 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
         fitted: NetClassifier = self._fit(numbers, codes, weights, self._class_weights(), again=again)
         return fitted
 
+    @all_or_nothing
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> NetClassifier:
         """One epoch on more samples. The first call needs `classes`, all labels that will ever occur, unless y has a
         column for each; it also measures the scales of the features. Raises ValueError for other labels."""

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from macrograd import nn
 from macrograd.sklearn import recipe
-from macrograd.sklearn.base import Net
+from macrograd.sklearn.base import Net, all_or_nothing
 from macrograd.train import Trainer
 from macrograd.train.samples.targets import NUMBERS
 
@@ -81,6 +81,7 @@ class NetRegressor(RegressorMixin, Net):  # type: ignore[misc]  # scikit-learn c
         self.callbacks = callbacks
         self.make_net = make_net
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> NetRegressor:
         """Train on samples X (n, d), an array or a table, and numbers y (n,) or (n, k); `sample_weight` (n,) weights
         the samples. Raises ValueError for invalid input."""
@@ -90,6 +91,7 @@ class NetRegressor(RegressorMixin, Net):  # type: ignore[misc]  # scikit-learn c
         found: NetRegressor = self._fit(numbers, targets, sample_weight, None, again=again)
         return found
 
+    @all_or_nothing
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> NetRegressor:
         """One epoch on more samples. The first call measures the scales of features and targets."""
         recipe.check(self, NUMBERS)
