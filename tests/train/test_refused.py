@@ -59,7 +59,7 @@ def _refuse(trainer: mg.Trainer, options: dict[str, Any]) -> None:
     with pytest.raises((TypeError, ValueError, OSError)):
         trainer.fit(100.0 * X, FIRST, **{"steps": 5, "progress": "none"} | options)
     assert trainer.model is model
-    assert model._signature is None
+    assert mg.Trainer(model).setup.targets is None
     assert repr(vars(trainer.setup)) == before
 
 
