@@ -332,6 +332,21 @@ def grows_its_state() -> None:
             "but the saved state has 1: load it into the kind of optimiser that saved it",
         ),
         (
+            lambda: optim.Adam().load_state_dict({"steps": 1}),
+            TypeError,
+            "load_state_dict() takes what state_dict() returned, steps and state, got {'steps': 1}",
+        ),
+        (
+            lambda: optim.Adam().load_state_dict({"steps": -1, "state": []}),
+            ValueError,
+            "load_state_dict(): steps must be an integer of at least 0, got -1",
+        ),
+        (
+            lambda: optim.Adam().load_state_dict({"steps": 1, "state": [(0.0, 0.0), (0.0, "x")]}),
+            TypeError,
+            "load_state_dict(): state must hold 2 numbers for each parameter: could not convert string to float: 'x'",
+        ),
+        (
             lambda: optim.Optimizer(0.1).step([Value(1.0)]),
             NotImplementedError,
             "Optimizer has no update rule: define rule()",

@@ -67,8 +67,14 @@ class Module:
         A name is one of `named_parameters(frozen=True)`, with a number, or a prefix of several (a path up to a dot),
         with a nested list or array of the numbers of all parameters below it, in the order of `named_parameters`.
 
-        Raises ValueError for missing or unknown names, the wrong number of numbers, and numbers that are not finite.
+        Raises TypeError for numbers without names, ValueError for missing or unknown names, the wrong number of
+        numbers, and numbers that are not finite.
         """
+        if not isinstance(numbers, Mapping):
+            raise TypeError(
+                "load_parameters() takes numbers by name, as in {name: p.data for name, p in "
+                f"model.named_parameters(frozen=True).items()}}, got a {type(numbers).__name__}"
+            )
         groups = _groups(self.named_parameters(frozen=True))
         new: dict[str, float] = {}
         for name, given in numbers.items():

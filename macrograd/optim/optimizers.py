@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from macrograd import functions
@@ -106,17 +106,26 @@ class Optimizer:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Resume from a `state_dict()`; the next `step` must receive the same parameters in the same order.
 
-        Raises ValueError for the state of a different kind of optimiser.
+        Raises TypeError for what is no state, ValueError for that of a different kind of optimiser.
         """
-        wanted = len(self.initial_state)
-        state = [tuple(map(float, entry)) if entry or wanted else () for entry in saved["state"]]
+        if not isinstance(saved, Mapping) or not {"steps", "state"} <= saved.keys():
+            raise TypeError(f"load_state_dict() takes what state_dict() returned, steps and state, got {saved!r:.80}")
+        steps, wanted = saved["steps"], len(self.initial_state)
+        if isinstance(steps, bool) or not hasattr(steps, "__index__") or steps < 0:
+            raise ValueError(f"load_state_dict(): steps must be an integer of at least 0, got {steps!r}")
+        try:
+            state = [tuple(map(float, entry)) if entry or wanted else () for entry in saved["state"]]
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"load_state_dict(): state must hold {wanted} numbers for each parameter: {error}"
+            ) from None
         for entry in state:
             if len(entry) != wanted:
                 raise ValueError(
                     f"{self!r} keeps {wanted} numbers for each parameter, but the saved state has {len(entry)}: "
                     "load it into the kind of optimiser that saved it"
                 )
-        self.state, self.steps, self._parameters = state, int(saved["steps"]), []
+        self.state, self.steps, self._parameters = state, int(steps), []
 
     def __getattr__(self, name: str) -> Any:
         raise unknown(type(self).__name__, name, self, _ELSEWHERE)

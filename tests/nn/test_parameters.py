@@ -84,3 +84,11 @@ def test_wrong_parameters_change_nothing(given: dict[str, Any], message: str) ->
         model.load_parameters({k: list(v) if isinstance(v, range) else v for k, v in given.items()})
     assert str(caught.value).startswith(message)
     assert numbers(model) == before
+
+
+def test_numbers_without_names_change_nothing() -> None:
+    model = net()
+    before = numbers(model)
+    with pytest.raises(TypeError, match=r"load_parameters\(\) takes numbers by name, as in .*, got a list"):
+        model.load_parameters(before)
+    assert numbers(model) == before
