@@ -114,7 +114,10 @@ class Clock:
     """In place of `time`: seconds pass when the test says so, and compiling anything takes one."""
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.now = self.waiting = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now + self.waiting
 
     def process_time(self) -> float:
         return self.now
@@ -124,18 +127,73 @@ class Clock:
         return self.now
 
 
+class Spent:
+    """A module's counters: it has run for so many ticks, of a thousand a second."""
+
+    def __init__(self, clock: Clock, a_second: int = 1000) -> None:
+        self.spent = ctypes.c_uint64(0)
+        self._ticks = ctypes.CFUNCTYPE(ctypes.c_uint64)(lambda: 7 + int(a_second * clock.perf_counter()))
+        ticks = ctypes.cast(self._ticks, ctypes.c_void_p).value
+        assert ticks
+        self.use = tiers.Use(ctypes.addressof(self.spent), ticks, self)
+
+
+def test_use_is_what_a_module_has_run_not_what_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiers, "time", clock := Clock())
+    module = Spent(clock)
+    clock.now += 8.0
+    assert module.use() == 0.0
+    module.spent.value = 2000
+    assert module.use() == 2.0
+    clock.waiting += 8.0  # idle
+    assert module.use() == 2.0
+
+
+def test_use_is_no_more_than_the_processor_time_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiers, "time", clock := Clock())
+    module, without = Spent(clock), Spent(clock, a_second=0)
+    module.spent.value = 9000
+    clock.now, clock.waiting = 1.0, 9.0  # a processor that others had nine times in ten
+    assert module.use() == 1.0
+    assert without.use() == 1.0  # whose processor has no such counter
+
+
+def test_a_module_adds_up_how_long_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Noting(tiers.Use):
+        def __init__(self, spent: int, ticks: int, code: object) -> None:
+            super().__init__(spent, ticks, code)
+            made.append((ctypes.c_uint64.from_address(spent), ctypes.CFUNCTYPE(ctypes.c_uint64)(ticks)))
+
+    monkeypatch.setattr(native, "Use", Noting)
+    bound = Call(chain(Value(0.5)), np.ones(3))
+    (spent, ticks), found = made[-1], []
+    begin = ticks()
+    for _ in range(3):
+        bound()
+        found.append(spent.value)
+    if begin == 0:
+        pytest.skip("this processor has no counter that programs read")
+    assert 0 < found[0] < found[1] < found[2] <= ticks() - begin
+    tiers.finish()
+    bound()
+    assert bound.improved
+    assert spent.value == found[2]  # better code is not watched
+
+
 @pytest.mark.usefixtures("folder")
 def test_what_earlier_processes_met_is_improved_sooner_and_then_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    for module in (tiers, native):
-        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(native, "time", clock)
+    monkeypatch.setattr(native, "Use", lambda *_: lambda began=clock.now: clock.now - began)
     for factor in ("DEARER", "BRIEFER"):
         monkeypatch.setattr(tiers, factor, 1.0)
 
     def process(seconds: float) -> Call:
         """The code as a new process finds it, after so many seconds in use."""
         made = Call(chain(Value(0.5)), np.ones(3))
-        results = [made(), made()]  # the second call asks, and tells since when it is in use
+        results = [made(), made()]
         tiers.wait()
         clock.now += seconds
         assert [*results, made()] == [expected] * 3
@@ -202,6 +260,19 @@ def test_better_code_that_cannot_be_made_changes_nothing(monkeypatch: pytest.Mon
     assert not bound.improved
 
 
+def test_better_code_is_not_begun_when_the_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    requested: list[Callable[[], None]] = []
+    monkeypatch.setattr(tiers.builder, "submit", requested.append)
+    bound = Call(chain(Value(0.5)), np.ones(3))
+    tiers.finish()
+    monkeypatch.setattr(tiers.builder, "ends", lambda: True)  # since it was requested
+    monkeypatch.setattr(native, "object_file", lambda *_: pytest.fail("nobody would wait for it"))
+    for build in requested:
+        build()
+    assert requested
+    assert not bound.improved
+
+
 @pytest.mark.filterwarnings("ignore:Exception in thread macrograd-tier:pytest.PytestUnhandledThreadExceptionWarning")
 def test_after_an_unexpected_error_others_are_improved() -> None:
     failing: Future[threading.Thread] = Future()
@@ -246,9 +317,9 @@ def test_code_that_is_gone_is_kept_for_the_next_process(folder: Path, monkeypatc
     builds = []
 
     class Noting(tiers.TierUp):
-        def __init__(self, build: Callable[[], None], took: float) -> None:
+        def __init__(self, build: Callable[[], None], worth: float, use: Callable[[], float]) -> None:
             builds.append(build)
-            super().__init__(build, took)
+            super().__init__(build, worth, use)
 
     monkeypatch.setattr(native, "TierUp", Noting)
     bound = Call(chain(Value(0.5)), np.ones(3))
@@ -268,7 +339,7 @@ def test_an_interrupt_is_not_lost_in_native_code(monkeypatch: pytest.MonkeyPatch
         if event == "call":
             entered.append(frame.f_code.co_name)
 
-    watch = tiers.TierUp(lambda: None, 0.0)
+    watch = tiers.TierUp(lambda: None, 0.0, lambda: 0.0)
     callback = ctypes.CFUNCTYPE(None)(watch.address)
     gc.disable()  # whose callbacks are Python
     sys.setprofile(notice)
@@ -298,7 +369,7 @@ def build():
 
 
 atexit.register(print, "ended", flush=True)
-watch = tiers.TierUp(build, 0.0)
+watch = tiers.TierUp(build, 0.0, lambda: 0.0)
 ask = ctypes.CFUNCTYPE(None)(watch.address)
 {asked}
 """

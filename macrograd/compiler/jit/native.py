@@ -28,6 +28,8 @@ from macrograd.compiler.jit.tiers import (
     SCALARS_A_LINE,
     SHORTER,
     TierUp,
+    Use,
+    builder,
     emit,
     entries,
     setting,
@@ -221,7 +223,7 @@ class Native:
         has been in use for `worth` seconds."""
         trampolines = {name: f"enter.{name}" for name in self._names}
         slots = {name: f"code.{name}" for name in self._names}
-        found = self._addresses(image, [*trampolines.values(), *slots.values(), "notify"])
+        found = self._addresses(image, [*trampolines.values(), *slots.values(), "notify", "spent", "ticks"])
         kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
         self.functions = {name: kind(found[entry]) for name, entry in trampolines.items()}
         self.improved = False
@@ -231,6 +233,8 @@ class Native:
             text, table = write()
             if table.tobytes() != tables:
                 raise RuntimeError("the better code has other tables")
+            if builder.ends():  # while the text was written
+                return
             image = object_file(text)
             disk.store(name, _packed(tables, image))
             disk.remove(first)
@@ -240,7 +244,7 @@ class Native:
                     ctypes.c_void_p.from_address(found[slots[function]]).value = address
                 native.improved = True
 
-        self._watch = TierUp(improve, worth)
+        self._watch = TierUp(improve, worth, Use(found["spent"], found["ticks"], self._code))
         ctypes.c_void_p.from_address(found["notify"]).value = self._watch.address
 
 

@@ -1,13 +1,13 @@
 """Two tiers: baseline code at once, and better code when it pays.
 
 LLVM takes three times as long for optimised code as for any code, so a long module starts in a baseline tier. The
-baseline module has a trampoline for every function, which jumps to the function's current code, and counts its calls.
-At the second, third, fifth, ninth … call it asks whether better code pays: it does once the module has been in use for
-as long as the better code will take to compile, and sooner if it comes from an earlier process, the sooner the more of
-them have used it. The better code is then compiled in the background and stored on disk; once it is linked, the
-trampolines jump to it. It is made from the same text, or from a longer one that rounds alike (of the stream kernel, and
-of rolled code: `targets/scalar/rolled.py`). Both tiers round exactly as their text prescribes, so the results are the
-same to the bit.
+baseline module has a trampoline for every function, which jumps to the function's current code, counts its calls, and
+adds up how long they take. At the second, third, fifth, ninth … call it asks whether better code pays: it does once the
+functions have run for as long as the better code will take to compile, and sooner if they come from an earlier process,
+the sooner the more of them have used it. The better code is then compiled in the background and stored on disk; once it
+is linked, the trampolines jump to it. It is made from the same text, or from a longer one that rounds alike (of the
+stream kernel, and of rolled code: `targets/scalar/rolled.py`). Both tiers round as their text prescribes, so the
+results are the same to the bit.
 
 `MACROGRAD_TIERS` selects only one of them: `first` or `best`.
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import os
+import platform
 import threading
 import time
 import weakref
@@ -43,14 +44,49 @@ def setting() -> str:
     return found if found in ("first", "best") else "both"
 
 
+def _counter() -> str:
+    """An expression of LLVM's: a counter that runs evenly, of a processor where any program may read one, else 0."""
+    name = platform.machine().lower()
+    if name in ("x86_64", "amd64", "i386", "i686"):
+        return "call i64 @llvm.readcyclecounter()"
+    if name in ("aarch64", "arm64"):  # whose intrinsic was for a counter of the system's, before LLVM 22
+        return 'call i64 asm sideeffect "mrs $0, cntvct_el0", "=r"()'
+    return "add i64 0, 0"
+
+
 def entries(names: Iterable[str], parameters: str = "ptr %context", attributes: str = "") -> str:
     """The text of the trampolines to a module's functions, all of which take the same parameters. They also need the
     same attributes: LLVM sets itself up for each set of them that a module has, which takes a millisecond or two."""
     lines = [
         "",
         "@notify = global ptr null",
+        "@spent = global i64 0",
         "@calls = internal global i64 0",
         "declare i64 @llvm.ctpop.i64(i64)",
+        "declare i64 @llvm.readcyclecounter()",
+        f"define i64 @ticks() {attributes}{{",
+        f"  %now = {_counter()}",
+        "  ret i64 %now",
+        "}",
+        f"define internal i64 @begins() {attributes}{{",
+        "  %before = atomicrmw add ptr @calls, i64 1 monotonic",
+        "  %ones = call i64 @llvm.ctpop.i64(i64 %before)",
+        "  %ask = icmp eq i64 %ones, 1",
+        "  br i1 %ask, label %asking, label %beginning",
+        "asking:",
+        "  %notified = load atomic ptr, ptr @notify acquire, align 8",
+        "  call void %notified()",
+        "  br label %beginning",
+        "beginning:",
+        "  %now = call i64 @ticks()",
+        "  ret i64 %now",
+        "}",
+        f"define internal void @ends(i64 %began) {attributes}{{",
+        "  %now = call i64 @ticks()",
+        "  %took = sub i64 %now, %began",
+        "  %before = atomicrmw add ptr @spent, i64 %took monotonic",
+        "  ret void",
+        "}",
     ]
     for name in names:
         lines += [
@@ -61,24 +97,41 @@ def entries(names: Iterable[str], parameters: str = "ptr %context", attributes: 
             "  ret void",
             "}",
             f"define internal void @first.{name}({parameters}) {attributes}{{",
-            "  %before = atomicrmw add ptr @calls, i64 1 monotonic",
-            "  %ones = call i64 @llvm.ctpop.i64(i64 %before)",
-            "  %ask = icmp eq i64 %ones, 1",
-            "  br i1 %ask, label %asking, label %running",
-            "asking:",
-            "  %notified = load atomic ptr, ptr @notify acquire, align 8",
-            "  call void %notified()",
-            "  br label %running",
-            "running:",
+            "  %began = call i64 @begins()",
             f"  call void @{name}({parameters})",
+            "  call void @ends(i64 %began)",
             "  ret void",
             "}",
         ]
     return "\n".join(lines)
 
 
+class Use:
+    """How long a module's functions have run in their first code, in seconds of processor time, about.
+
+    spent, ticks  the addresses of what they add up, in units of the processor's counter, and of what reads that
+    code          what holds the module in memory
+
+    The counter goes on while a thread waits for a processor, so it tells too much on a busy machine, but never more
+    than all processor time of the process.
+    """
+
+    def __init__(self, spent: int, ticks: int, code: object) -> None:
+        self._code = code
+        self._spent = ctypes.c_uint64.from_address(spent)
+        self._ticks = ctypes.CFUNCTYPE(ctypes.c_uint64)(ticks)
+        self._began = self._now()
+
+    def _now(self) -> tuple[int, float, float]:
+        return self._ticks(), time.perf_counter(), time.process_time()
+
+    def __call__(self) -> float:
+        ticks, clock, processor = (now - began for now, began in zip(self._now(), self._began, strict=True))
+        return min(processor, self._spent.value / ticks * clock) if ticks > 0 else processor
+
+
 def worth_of(took: float, *, brief: bool) -> float:
-    """The seconds in use for which better code pays, if it took so many to compile the first code."""
+    """The seconds of running for which better code pays, if it took so many to compile the first code."""
     return took * DEARER * (BRIEFER if brief else 1.0)
 
 
@@ -87,12 +140,13 @@ class TierUp:
     calls.
 
     build  makes the better code and installs it
-    worth  the seconds of processor time in use for which it pays
+    worth  the seconds in use for which it pays
+    use    how many these are
     """
 
-    def __init__(self, build: Callable[[], None], worth: float) -> None:
+    def __init__(self, build: Callable[[], None], worth: float, use: Callable[[], float]) -> None:
         self._build: Callable[[], None] | None = build
-        self._worth, self._first_used = worth, 0.0
+        self._worth, self._use = worth, use
         # Native code must not call Python: a signal would be handled there, and an exception from its handler lost.
         # This queue's `put` is C, and so is `partial`.
         self._callback = ctypes.CFUNCTYPE(None)(partial(_asking.put, weakref.ref(self)))
@@ -104,10 +158,7 @@ class TierUp:
 
     def asked(self) -> None:
         """The module was called again."""
-        now = time.process_time()  # seconds in which nothing runs, or something else does, are no use
-        if not self._first_used:
-            self._first_used = now
-        elif now - self._first_used >= self._worth:
+        if self._build is not None and self._use() >= self._worth:
             self.pays()
 
     def pays(self) -> None:
@@ -120,7 +171,8 @@ class TierUp:
 class Builder:
     """A background thread that compiles one module after the other, and ends when there is nothing to do.
 
-    The process must not end while it is inside LLVM, and so waits for it: for one module at most.
+    The process must not end while it is inside LLVM, and so waits for it: for one module at most, which is not begun
+    when the process ends (`ends`).
     """
 
     def __init__(self) -> None:
@@ -132,10 +184,14 @@ class Builder:
     def submit(self, build: Callable[[], None]) -> None:
         with self.lock:
             self._waiting.append(build)
-            if self._thread is None and not self._ends and threading.main_thread().is_alive():
+            if self._thread is None and not self.ends():
                 # A thread is a daemon if the one that makes it is, which the listener is: Python would not wait for it.
                 self._thread = threading.Thread(target=self._work, name="macrograd-tier", daemon=False)
                 self._thread.start()
+
+    def ends(self) -> bool:
+        """Whether the process ends, so that nothing more is worth making."""
+        return self._ends or not threading.main_thread().is_alive()
 
     def end(self) -> None:
         """Wait for the module that is being made, also after Ctrl-C, and make no other."""
@@ -152,7 +208,7 @@ class Builder:
     def _work(self) -> None:
         while True:
             with self.lock:
-                if not self._waiting or self._ends or not threading.main_thread().is_alive():
+                if not self._waiting or self.ends():
                     self._thread = None
                     return
                 build = self._waiting.popleft()
