@@ -420,6 +420,74 @@ def test_ctrl_c_does_not_end_a_process_inside_of_llvm() -> None:
     assert not other.is_set()
 
 
+INSIDE = """
+import atexit
+import threading
+import time
+
+inside, ending, refused = threading.Event(), threading.Event(), threading.Event()
+
+
+def last():  # registered first, this is called after all others
+    with tiers.inside:  # who ends the process may go in
+        refused.wait()
+    print("last", flush=True)
+
+
+atexit.register(last)
+from macrograd.compiler.jit import tiers
+
+atexit.register(ending.set)
+
+
+def work():
+    with tiers.inside:
+        inside.set()
+        ending.wait()
+        time.sleep(0.2)  # in which a process that does not wait would end
+        print("out", flush=True)
+    try:
+        while True:
+            with tiers.inside:
+                time.sleep(0.0)
+    except RuntimeError as error:
+        print(error, flush=True)
+    refused.set()
+
+
+threading.Thread(target=work, daemon=True).start()
+inside.wait()
+"""
+
+
+def test_a_process_waits_for_daemons_that_compile() -> None:
+    """If it ended while they are inside LLVM, it would crash."""
+    ran = subprocess.run([sys.executable, "-c", INSIDE], capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == ("out\nthe process is ending\nlast\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_waits_for_no_thread_of_its_parent() -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with tiers.inside:
+            inside.set()
+            go_on.wait(60.0)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    inside.wait(60.0)
+    child = os.fork()
+    if not child:
+        tiers.inside.end()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    go_on.set()
+    thread.join()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_can_compile() -> None:

@@ -32,6 +32,7 @@ from macrograd.compiler.jit.tiers import (
     builder,
     emit,
     entries,
+    inside,
     setting,
     worth_of,
 )
@@ -86,7 +87,7 @@ def _own_target_machine(level: int) -> Any:
 
 @cache
 def _linker() -> Any:
-    return _llvm().create_lljit_compiler(_target_machine(BEST))
+    return never_freed(_llvm().create_lljit_compiler(_target_machine(BEST)))
 
 
 @cache
@@ -268,7 +269,8 @@ class Shared(Generic[Given, Made]):
     """A function that makes code, or a table, once for each of its arguments, for callers who keep its address alone.
 
     Where two threads make the same, both get the first one's. `functools.cache` would keep the last one's, and free the
-    other, in which a thread is running.
+    other, in which a thread is running. It would also free all of them when the process ends, in which daemon threads
+    run on.
     """
 
     def __init__(self, make: Callable[Given, Made]) -> None:
@@ -279,16 +281,30 @@ class Shared(Generic[Given, Made]):
     def __call__(self, *args: Given.args, **kwargs: Given.kwargs) -> Made:
         key = (*args, *sorted(kwargs.items()))
         found = self.made.get(key)
-        return self.made.setdefault(key, self._make(*args, **kwargs)) if found is None else found
+        if found is None:
+            made = self._make(*args, **kwargs)
+            found = self.made.setdefault(key, made)
+            if found is made:
+                never_freed(made)
+        return found
+
+
+def never_freed(x: Made) -> Made:
+    """The same object, which is not freed when the interpreter ends either."""
+    api = getattr(ctypes, "pythonapi", None)  # of CPython, which alone frees what is still in use then
+    if api is not None:
+        api.Py_IncRef(ctypes.py_object(x))
+    return x
 
 
 def linked(image: bytes, names: Iterable[str]) -> tuple[Any, dict[str, int]]:
     """(what holds the code in memory, the addresses of its functions), by LLVM."""
-    builder = _llvm().JITLibraryBuilder().add_object_img(image).add_current_process()
-    for name in names:
-        builder = builder.export_symbol(name)
-    tracker = builder.link(_linker(), f"macrograd-{next(_count)}")
-    return tracker, {name: tracker[name] for name in names}
+    with inside:
+        builder = _llvm().JITLibraryBuilder().add_object_img(image).add_current_process()
+        for name in names:
+            builder = builder.export_symbol(name)
+        tracker = builder.link(_linker(), f"macrograd-{next(_count)}")
+        return tracker, {name: tracker[name] for name in names}
 
 
 def _packed(*parts: bytes) -> bytes:
@@ -305,10 +321,12 @@ def _unpacked(whole: bytes) -> list[bytes]:
 
 
 def object_file(text: str, level: int = BEST) -> bytes:
-    """The object file of a module. It shares nothing, so several threads may compile at once."""
-    llvm = _llvm()
-    module = llvm.parse_assembly(text, llvm.create_context())
-    module.triple = llvm.get_process_triple()
-    target = _own_target_machine(level)
-    module.data_layout = str(target.target_data)
-    return emit(target, module)
+    """The object file of a module. It shares nothing, so several threads may compile at once. Raises RuntimeError if
+    LLVM fails, or where the process is ending."""
+    with inside:
+        llvm = _llvm()
+        module = llvm.parse_assembly(text, llvm.create_context())
+        module.triple = llvm.get_process_triple()
+        target = _own_target_machine(level)
+        module.data_layout = str(target.target_data)
+        return emit(target, module)

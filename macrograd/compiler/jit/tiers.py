@@ -36,6 +36,7 @@ SCALARS_A_LINE = 40  # in a program with this many, optimising is a small part o
 SHORTER = 3  # how many times as long a text is, about, as a brief one
 DEARER = 2.3  # how much longer the better code takes to compile, if it is made from the same text …
 BRIEFER = 3.0  # … and how much longer again if the first text was brief, about
+_LOOK = 0.01  # seconds between two looks at who is inside LLVM when the process ends
 
 
 def setting() -> str:
@@ -222,11 +223,42 @@ class Builder:
                 raise
 
 
-builder = Builder()
-# Python has waited for the thread before, unless Ctrl-C came then, or the listener has just made it.
+class Inside:
+    """Which threads are inside LLVM, of which a user's may be daemons, for whom Python does not wait. The C library's
+    exit handlers free what LLVM needs, so the process waits for them: for one module each at most."""
+
+    def __init__(self) -> None:
+        self._threads: set[int] = set()
+        self._ender: int | None = None  # the thread that ends the process
+
+    def __enter__(self) -> None:
+        """Raises RuntimeError if another thread is ending the process."""
+        me = threading.get_ident()
+        self._threads.add(me)
+        if self._ender not in (None, me):  # looked at last: either it sees this thread, or this one sees it
+            self._threads.discard(me)
+            raise RuntimeError("the process is ending")
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.discard(threading.get_ident())
+
+    def end(self) -> None:
+        """Let no other thread in, and wait until none is inside."""
+        self._ender = threading.get_ident()
+        surely(self._wait)
+
+    def _wait(self) -> None:
+        while self._threads - {self._ender}:
+            time.sleep(_LOOK)
+
+
+builder, inside = Builder(), Inside()
+# Python has waited for the builder's thread before, unless Ctrl-C came then, or the listener has just made it.
+atexit.register(inside.end)  # after the builder's: the last that is registered is called first
 atexit.register(lambda: builder.end())
 if hasattr(os, "register_at_fork"):  # a forked child lacks its parent's threads, and may find the lock held
-    os.register_at_fork(after_in_child=builder.__init__)  # type: ignore[misc]  # recreated in place
+    for _made in (builder, inside):
+        os.register_at_fork(after_in_child=_made.__init__)  # type: ignore[misc]  # recreated in place
 
 watches: weakref.WeakSet[TierUp] = weakref.WeakSet()
 _asking: SimpleQueue[Callable[[], TierUp | None]] = SimpleQueue()
