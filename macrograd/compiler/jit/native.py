@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import sys
 import threading
 import time
 import weakref
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from macrograd.compiler.jit import cache as disk
 from macrograd.compiler.jit import elf
+from macrograd.compiler.jit.gate import leaves_at_exit
 from macrograd.compiler.jit.processor import machine as machine
 from macrograd.compiler.jit.tiers import (
     BASELINE,
@@ -44,6 +46,7 @@ Made = TypeVar("Made")
 _LONG, _BRIEF = ctypes.CFUNCTYPE(None), ctypes.PYFUNCTYPE(None)
 _SOONER = 4.0  # by how much each later process is sooner to make better code of what an earlier one has met
 _BASELINE = "-baseline"  # suffix of the names of files with baseline code
+_hold = ctypes.pythonapi.Py_IncRef
 _count = count()
 _own = threading.local()
 
@@ -158,6 +161,11 @@ class Native:
                 if first is not write:
                     text, self.tables = write()
                 self._make(self._name, text, BEST)
+
+    def __del__(self, ends: Any = sys.is_finalizing, hold: Any = _hold, me: Any = ctypes.py_object) -> None:
+        """When Python ends, a daemon may be running the code yet: nothing is freed. (Names may be gone by then.)"""
+        if ends():
+            hold(me(self))
 
     def call(self, name: str, context: ctypes.Structure, *, brief: bool = False) -> Callable[[], object]:
         """The function on one context, for calls with the least overhead.
@@ -297,6 +305,7 @@ def never_freed(x: Made) -> Made:
     return x
 
 
+@leaves_at_exit
 def linked(image: bytes, names: Iterable[str]) -> tuple[Any, dict[str, int]]:
     """(what holds the code in memory, the addresses of its functions), by LLVM."""
     with inside:
@@ -320,6 +329,7 @@ def _unpacked(whole: bytes) -> list[bytes]:
     return parts
 
 
+@leaves_at_exit
 def object_file(text: str, level: int = BEST) -> bytes:
     """The object file of a module. It shares nothing, so several threads may compile at once. Raises RuntimeError if
     LLVM fails, or where the process is ending."""

@@ -17,6 +17,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from macrograd._dataclass import dataclass
+from macrograd.compiler.jit.gate import leaves_at_exit
 from macrograd.compiler.jit.tiers import BEST, emit
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.code import code_for
@@ -226,6 +227,7 @@ def _target() -> Any:
     return target.create_target_machine(cpu="mvp", features=_FEATURES, opt=BEST, reloc="static")
 
 
+@leaves_at_exit
 def _object(texts: Sequence[tuple[str, str]]) -> bytes:
     """The object file of the texts, whose functions are told apart by their prefixes."""
     context = llvm.create_context()
