@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from macrograd.cli import options
@@ -30,9 +32,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (the process's own if None) and return the exit code.
 
     0 success, 2 bad input (explained in one line on standard error), 130 interrupted, 141 output closed by its reader.
+    The process then only ends, which Ctrl-C does not turn into a failure.
     """
+    code = _code(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        with suppress(ValueError):  # not the main thread, which alone gets signals
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return code
+
+
+def _code(argv: Sequence[str]) -> int:
     try:
-        code = dispatch(sys.argv[1:] if argv is None else argv)
+        code = dispatch(argv)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt as interrupt:

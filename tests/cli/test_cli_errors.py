@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -164,6 +165,30 @@ def test_ctrl_c_while_it_trains() -> None:
     assert err.startswith("macrograd: interrupted after ")
     assert err.endswith(" of 1000000000 steps\n")
     assert err.count("\n") == 1
+
+
+# Signals come once the command has returned: at exit, and when Python's own handlers of signals are gone.
+ENDING = """
+import atexit, builtins, signal, sys
+from macrograd import cli
+
+class Late:
+    def __del__(self, send=signal.raise_signal, interrupt=signal.SIGINT):
+        send(interrupt)
+
+builtins.late = Late()
+atexit.register(signal.raise_signal, signal.SIGINT)
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize(("command", "code", "out"), [("--version", 0, "macrograd "), ("lern", 2, "")])
+def test_ctrl_c_after_the_work_changes_nothing(command: str, code: int, out: str) -> None:
+    ran = subprocess.run([sys.executable, "-c", ENDING, command], capture_output=True, text=True, check=False)
+    assert ran.returncode == code
+    assert ran.stdout.startswith(out)
+    assert ran.stderr.startswith("macrograd: error: there is no command 'lern'" if code else "")
+    assert ran.stderr.count("\n") == (1 if code else 0)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows answers a closed pipe in another way")
