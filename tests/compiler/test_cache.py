@@ -236,6 +236,21 @@ def test_the_size_is_bounded_and_the_oldest_go_first(folder: Path, monkeypatch: 
     assert kept == {keys[k] for k in (0, 3, 4, 5, 6)}
 
 
+def test_what_killed_processes_left_is_removed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "CHECK_EVERY", 1)
+    replace, left = os.replace, []
+    monkeypatch.setattr(os, "replace", lambda temporary, path: left.append((temporary, path)))
+    for k in range(2):
+        cache.store(f"{k:064x}", b"code")
+    monkeypatch.setattr(os, "replace", replace)
+    (old, _), (new, path) = left
+    os.utime(old, (1000, 1000))
+    cache.store(KEY, b"code")
+    assert not Path(old).exists()
+    replace(new, path)  # by a process that is still writing
+    assert cache.load(Path(path).stem) == b"code"
+
+
 def test_many_small_files_make_room_now_and_then(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked, listed = [], os.scandir
     monkeypatch.setattr(cache, "LIMIT", 40_000)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import time
 import zlib
 from contextlib import suppress
 from functools import cache, partial
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from macrograd import ops
 from macrograd._began import BEGAN
-from macrograd._files import write_whole
+from macrograd._files import OLD, write_whole
 from macrograd.compiler.jit.sources import Sources, found
 from macrograd.rows.in_c import described
 
@@ -145,14 +146,17 @@ def remove(key: str) -> None:
 
 
 def _bound(folder: Path) -> None:
-    """Remove the least recently used files until the directory is within its limit."""
-    found = []
+    """Remove what killed processes left behind, and the least recently used files until the directory is within its
+    limit."""
+    found, now = [], time.time()
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.endswith(".o"):
-                with suppress(OSError):
-                    status = entry.stat()
+            with suppress(OSError):
+                status = entry.stat()
+                if entry.name.endswith(".o"):
                     found.append((status.st_mtime, status.st_size, entry.path))
+                elif entry.name.startswith(".") and ".o." in entry.name and now - status.st_mtime > OLD:
+                    os.unlink(entry.path)
     total = sum(size for _, size, _ in found)
     for _, size, path in sorted(found) if total > LIMIT else ():
         if total <= LIMIT:
