@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -142,32 +140,6 @@ def test_threads_share_a_table_of_addresses_too() -> None:
         first, second = (pool.submit(shared, 3, filled=True) for _ in range(2))
     assert first.result() is second.result() is shared(3, filled=True)
     assert isinstance(support.table, native.Shared)
-
-
-SHARED = """
-import os
-
-from macrograd.compiler.jit import native
-
-
-class Code:
-    def __del__(self, write=os.write):
-        write(1, b"freed ")
-
-
-{before}
-shared = native.Shared(Code)
-shared()
-linker = native.never_freed(Code())
-"""
-
-
-def test_what_daemons_may_be_running_is_not_freed_when_the_process_ends() -> None:
-    """They run on in native code, until the process is gone."""
-    for before, said in (("", b""), ("native.never_freed = lambda x: x", b"freed freed ")):
-        program = SHARED.format(before=before)
-        ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-        assert (ran.stdout, ran.stderr) == (said, b"")
 
 
 @pytest.mark.parametrize("choice", ["both", "first", "best"])

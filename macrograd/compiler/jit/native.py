@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from macrograd.compiler.jit import cache as disk
 from macrograd.compiler.jit import elf
-from macrograd.compiler.jit.gate import leaves_at_exit
 from macrograd.compiler.jit.processor import machine as machine
 from macrograd.compiler.jit.tiers import (
     BASELINE,
@@ -46,9 +45,19 @@ Made = TypeVar("Made")
 _LONG, _BRIEF = ctypes.CFUNCTYPE(None), ctypes.PYFUNCTYPE(None)
 _SOONER = 4.0  # by how much each later process is sooner to make better code of what an earlier one has met
 _BASELINE = "-baseline"  # suffix of the names of files with baseline code
-_hold = ctypes.pythonapi.Py_IncRef
 _count = count()
 _own = threading.local()
+
+
+_api = getattr(ctypes, "pythonapi", None)  # of CPython, which alone frees what is still in use when it ends
+
+
+# By default values: the names of a module are gone when the last objects are freed.
+def never_freed(x: Made, api: Any = _api, pointer: Any = ctypes.py_object) -> Made:
+    """The same object, which is not freed when the interpreter ends either."""
+    if api is not None:
+        api.Py_IncRef(pointer(x))
+    return x
 
 
 @cache
@@ -162,10 +171,10 @@ class Native:
                     text, self.tables = write()
                 self._make(self._name, text, BEST)
 
-    def __del__(self, ends: Any = sys.is_finalizing, hold: Any = _hold, me: Any = ctypes.py_object) -> None:
-        """When Python ends, a daemon may be running the code yet: nothing is freed. (Names may be gone by then.)"""
+    def __del__(self, ends: Any = sys.is_finalizing, keep: Any = never_freed) -> None:
+        """When Python ends, a daemon may be running the code yet."""
         if ends():
-            hold(me(self))
+            keep(self)
 
     def call(self, name: str, context: ctypes.Structure, *, brief: bool = False) -> Callable[[], object]:
         """The function on one context, for calls with the least overhead.
@@ -297,15 +306,6 @@ class Shared(Generic[Given, Made]):
         return found
 
 
-def never_freed(x: Made) -> Made:
-    """The same object, which is not freed when the interpreter ends either."""
-    api = getattr(ctypes, "pythonapi", None)  # of CPython, which alone frees what is still in use then
-    if api is not None:
-        api.Py_IncRef(ctypes.py_object(x))
-    return x
-
-
-@leaves_at_exit
 def linked(image: bytes, names: Iterable[str]) -> tuple[Any, dict[str, int]]:
     """(what holds the code in memory, the addresses of its functions), by LLVM."""
     with inside:
@@ -329,10 +329,9 @@ def _unpacked(whole: bytes) -> list[bytes]:
     return parts
 
 
-@leaves_at_exit
 def object_file(text: str, level: int = BEST) -> bytes:
     """The object file of a module. It shares nothing, so several threads may compile at once. Raises RuntimeError if
-    LLVM fails, or where the process is ending."""
+    LLVM fails, and SystemExit on a thread that another one, which ends the process, does not wait for."""
     with inside:
         llvm = _llvm()
         module = llvm.parse_assembly(text, llvm.create_context())

@@ -232,12 +232,12 @@ class Inside:
         self._ender: int | None = None  # the thread that ends the process
 
     def __enter__(self) -> None:
-        """Raises RuntimeError if another thread is ending the process."""
+        """Raises SystemExit, which ends a thread without a word, if another thread is ending the process."""
         me = threading.get_ident()
         self._threads.add(me)
         if self._ender not in (None, me):  # looked at last: either it sees this thread, or this one sees it
             self._threads.discard(me)
-            raise RuntimeError("the process is ending")
+            raise SystemExit("the process is ending")
 
     def __exit__(self, *_: object) -> None:
         self._threads.discard(threading.get_ident())

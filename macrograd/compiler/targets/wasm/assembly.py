@@ -17,8 +17,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from macrograd._dataclass import dataclass
-from macrograd.compiler.jit.gate import leaves_at_exit
-from macrograd.compiler.jit.tiers import BEST, emit
+from macrograd.compiler.jit.tiers import BEST, emit, inside
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.code import code_for
 from macrograd.compiler.targets.llvm.context import FIELDS
@@ -227,9 +226,13 @@ def _target() -> Any:
     return target.create_target_machine(cpu="mvp", features=_FEATURES, opt=BEST, reloc="static")
 
 
-@leaves_at_exit
 def _object(texts: Sequence[tuple[str, str]]) -> bytes:
     """The object file of the texts, whose functions are told apart by their prefixes."""
+    with inside:
+        return emit(_target(), _whole(texts))
+
+
+def _whole(texts: Sequence[tuple[str, str]]) -> Any:
     context = llvm.create_context()
     whole: Any = None
     for prefix, text in texts:
@@ -244,7 +247,7 @@ def _object(texts: Sequence[tuple[str, str]]) -> bytes:
         else:
             whole.link_in(part)
     whole.verify()
-    return emit(_target(), whole)
+    return whole
 
 
 def pointer(address: int) -> str:
