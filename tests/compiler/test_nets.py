@@ -10,9 +10,10 @@ import pytest
 
 import macrograd as mg
 from macrograd import Value, losses, nn, optim
+from macrograd.compiler import pipeline
 from macrograd.compiler.many import Different, NetsError, NetSteps, TrainingNets
-from macrograd.compiler.program.instruction import Loop
-from macrograd.compiler.program.nets import over_nets
+from macrograd.compiler.program.instruction import Index, Instruction, Loop
+from macrograd.compiler.program.nets import over_nets, slots_of
 from macrograd.compiler.step import TrainingLoop
 
 NETS, PERIOD = 5, 1 << 24
@@ -209,9 +210,6 @@ def test_programs_without_a_form_over_nets_say_which_part() -> None:
 
 
 def test_a_program_over_nets_reads_and_writes_the_slots_of_every_sample() -> None:
-    from macrograd.compiler import pipeline
-    from macrograd.compiler.program.nets import slots_of
-
     program = pipeline.gradient_program(pipeline.record(hinge(), [(2,), ()]), batch=True)
     over, slots = over_nets(program, 4, strict=False), slots_of(program, 4)
     written = np.zeros(over.varying, dtype=int)
@@ -229,13 +227,86 @@ def test_a_program_over_nets_reads_and_writes_the_slots_of_every_sample() -> Non
 
 @pytest.mark.parametrize(("samples", "parts", "size"), [(24, 3, 8), (10, 2, 5), (8, 0, 0), (13, 0, 0)])
 def test_steps_of_many_samples_follow_each_other_for_a_few_at_a_time(samples: int, parts: int, size: int) -> None:
-    from macrograd.compiler import pipeline
-
     program = pipeline.gradient_program(pipeline.record(hinge(), [(2,), ()]), batch=True)
     over = over_nets(program, samples, strict=False)
     loops = [step for step in over.block if isinstance(step, Loop)]
     assert [loop.count for loop in loops] == ([parts] if parts else [])
-    assert {step.dims[0] for loop in loops for step in loop.body} == ({size} if parts else set())
+    first = slots_of(program, samples).first
+    each = [step for loop in loops for step in loop.body if step.out.base >= first]  # without sums
+    assert {step.dims[0] for step in each} == ({size} if parts else set())
+
+
+def test_a_round_has_as_many_samples_as_stay_in_the_nearest_cache() -> None:
+    def rounds(sizes: list[int]) -> int:
+        net = nn.MLP(2, sizes, seed=1)
+        sample = pipeline.record(lambda x, y: losses.hinge(net(x), y), [(2,), ()])
+        over = over_nets(pipeline.gradient_program(sample, batch=True), 32, strict=False)
+        return next(step.count for step in over.block if isinstance(step, Loop))
+
+    assert rounds([4, 1]) == 4  # of eight samples
+    assert rounds([16, 16, 1]) == 8  # of four
+    assert rounds([40, 20, 1]) == 4  # whose parameters alone do not stay there
+
+
+def test_sums_with_few_results_are_added_up_round_by_round_and_what_only_rounds_read_stays_in_place() -> None:
+    net = nn.MLP(2, [8, 8, 1], seed=1)
+    program = pipeline.gradient_program(pipeline.record(lambda x, y: losses.hinge(net(x), y), [(2,), ()]), batch=True)
+    over = over_nets(program, 16, strict=False)
+    loop = next(step for step in over.block if isinstance(step, Loop))
+    first = slots_of(program, 16).first
+    added = [step for step in loop.body if step.out.base < first]
+    assert sorted(step.members for step in added) == [1, 1, 8, 8, 8, 16]  # not the 64 of the layer between layers
+    assert all(step.out.shifts == (0,) and step.segments[0].right is step.out for step in added)
+    outer = next(step for step in over.block if isinstance(step, Instruction) and step.members == 64)
+    later = {x.base for x, _ in outer.operands() if isinstance(x, Index)}
+    moving = {step.out.base for step in loop.body if step.out.shift}
+    assert later == moving  # the two layers that the outer product reads after the loop
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_nets_of_any_shape_have_the_bits_of_their_runs_alone(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    dtype = ["float64", "float32"][seed % 2]
+    size = int(rng.choice([4, 5, 8, 12, 16, 24, 32]))
+    X, y = rng.normal(size=(10, 3)).astype(dtype), rng.choice([-1.0, 1.0], 10).astype(dtype)
+    sample = mg.compile(random_loss(rng), batch=True, strict=True, dtype=dtype)
+    rule = optim.SGD(0.1)
+    alone = TrainingLoop(sample, [X, y], rule.rule, (), batch_size=size)
+    many = nets(sample, [X, y], rule, count=2, batch_size=size)
+    lengths, rates, rows = np.full(3, size), np.full(3, 1e-3), rng.integers(0, 10, (2, 3 * size))
+    starts = rng.normal(size=(2, len(alone.theta))) * 0.25
+    many.nets.point_all([X, y])
+    many.nets.set_all(starts.astype(dtype), np.empty((0, len(alone.theta))))
+    found = many.nets.run([NetSteps(k, rows[k], rates, 1) for k in range(2)], lengths)
+    for k, outcome in enumerate(found):
+        alone.theta[:] = starts[k]
+        wanted = alone.run(rows[k], lengths, rates, 1)
+        assert outcome.losses.tolist() == wanted.losses.tolist()
+        assert many.nets.get(k)[0].tolist() == alone.theta.tolist()
+
+
+def random_loss(rng: np.random.Generator) -> Callable[..., Any]:
+    """A net of random layers, each of which reads the one before or an earlier one."""
+    widths = [3, *rng.integers(1, 18, rng.integers(1, 4)).tolist()]
+    layers = []
+    for k, width in enumerate(widths[1:]):
+        before = int(rng.integers(max(0, k - 1), k + 1))
+        weights = [[Value(0.1) for _ in range(widths[before])] for _ in range(width)]
+        act = [mg.relu, mg.tanh, lambda v: v * v, lambda v: v][int(rng.integers(4))]
+        layers.append((before, weights, [Value(0.0) for _ in range(width)] if rng.random() < 0.7 else None, act))
+    last = [Value(0.1) for _ in range(widths[-1])]
+    both, penalty = rng.random() < 0.3, rng.random() < 0.3
+
+    def loss(x: Any, y: Any) -> Any:
+        made = [list(x)]
+        for before, weights, biases, act in layers:
+            sums = [mg.dot(row, made[before]) for row in weights]
+            made.append([act(s + b) for s, b in zip(sums, biases, strict=True)] if biases else [act(s) for s in sums])
+        score = mg.dot(last, made[-1]) + (mg.sum(made[1]) if both else 0.0)
+        error = (score - y) ** 2
+        return error + 0.01 * mg.sum([p * p for p in last]) if penalty else error
+
+    return loss
 
 
 def test_numbers_that_differ_are_read_and_nothing_else_may_differ() -> None:

@@ -9,6 +9,7 @@ that counter, in the order of the samples. Nothing is summed over lanes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -16,11 +17,11 @@ import numpy as np
 
 from macrograd._dataclass import dataclass
 from macrograd.compiler.program.instruction import Index, Instruction, Loop, Operand, Segment, Step
+from macrograd.compiler.program.net_rounds import in_rounds, with_windows
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.stream import Stream
 from macrograd.compiler.program.walk import Kinds, Walker, in_rows, loop_of
 
-_LEAST_TOGETHER, _MOST_TOGETHER = 4, 8  # samples whose steps follow each other
 _MOST_SEGMENTS = 256  # of a sum over the samples that must be written out sample by sample
 
 
@@ -58,13 +59,18 @@ def over_nets(program: Program, samples: int, *, strict: bool) -> Program:
     """
     slots = slots_of(program, samples)
     same, each = _Same(slots), _Each(slots, strict=strict)
-    steps = [same.step(step) for step in program.before]
+    before = [same.step(step) for step in program.before]
+    block: list[Step] = []
+    loops: list[Loop] = []
     for row, step in in_rows(program.block):
-        for alike, some in groupby(row, _of_each_sample):
-            found = [each.kind(instruction) for instruction in some]
-            steps += _in_parts(found, samples) if alike else found
-        steps += [each.step(step)] if step is not None else []
-    steps += [same.step(step) for step in program.after]
+        for alone, sums in _pairs(row):
+            found = in_rounds([each.kind(i) for i in alone], [each.kind(i) for i in sums], samples)
+            loops += [part for part in found if isinstance(part, Loop)]
+            block += found
+        block += [each.step(step)] if step is not None else []
+    steps = [*before, *block, *[same.step(step) for step in program.after]]
+    results = tuple(("v", slot if space == "u" else slots.of_sample(slot)) for space, slot in program.results)
+    steps = with_windows(steps, loops, np.array([slot for _, slot in results]), slots.first, slots.pitch)
     return Program(
         before=(),
         block=tuple(steps),
@@ -74,31 +80,21 @@ def over_nets(program: Program, samples: int, *, strict: bool) -> Program:
         constants=np.empty(0),
         uniform=0,
         varying=slots.of_sample(program.varying),
-        results=tuple(("v", slot if space == "u" else slots.of_sample(slot)) for space, slot in program.results),
+        results=results,
         batch=True,
     )
 
 
-def _of_each_sample(instruction: Instruction) -> bool:
-    """Whether an instruction of a block has its own results for every sample, in a pattern."""
-    return instruction.kind in ("map", "dot", "take")
-
-
-def _in_parts(steps: list[Instruction], samples: int) -> list[Step]:
-    """Steps of every sample as a loop over a few samples at a time: what one step writes the next reads from the
-    nearest cache. No number changes."""
-    size = next((size for size in range(_MOST_TOGETHER, _LEAST_TOGETHER - 1, -1) if samples % size == 0), samples)
-    operands = [x for step in steps for x in (step.out, *[operand for operand, _ in step.operands()])]
-    plain = all(isinstance(x, float) or x.full is None for x in operands)
-    if size == samples or len(steps) == 1 or not plain:
-        return [*steps]
-    return [Loop(samples // size, tuple(_part(step, size) for step in steps))]
-
-
-def _part(instruction: Instruction, size: int) -> Instruction:
-    """The instruction of a few samples, the first of which is `size` further on in each round."""
-    part = replace(instruction, dims=(size, *instruction.dims[1:]))
-    return part.mapped(lambda x, _: replace(x, shifts=(*x.shifts, x.member[0] * size)))
+def _pairs(row: Sequence[Instruction]) -> Iterator[tuple[list[Instruction], list[Instruction]]]:
+    """Instructions in a row that have their own results for every sample, in a pattern, and what follows them."""
+    alone: list[Instruction] = []
+    for alike, some in groupby(row, lambda instruction: instruction.kind in ("map", "dot", "take")):
+        if alike:
+            alone = list(some)
+        else:
+            yield alone, list(some)
+            alone = []
+    yield alone, []
 
 
 class _Same(Walker[Step], Kinds[Instruction]):
