@@ -11,6 +11,7 @@ import numpy as np
 
 from macrograd._workers import Worker, together
 from macrograd.compiler.jit import native
+from macrograd.compiler.jit.buffers import address_of
 from macrograd.compiler.program.nets import NetsError, Slots, over_nets, slots_of
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.context import Context
@@ -204,7 +205,7 @@ class _Call:
         lanes, tiles, dtype = whole.lanes, packed.tiles, whole.request.dtype
         filled = [*steps, *[steps[-1]] * (tiles * lanes - len(steps))]
         self.rows = [np.ascontiguousarray(s.rows, np.int64) for s in filled]
-        self.orders = np.array([rows.__array_interface__["data"][0] for rows in self.rows], np.int64)
+        self.orders = np.array([address_of(rows) for rows in self.rows], np.int64)
         self.data = whole._addresses[packed.filled]
         self.numbers = aligned(len(filled), np.int64)
         self.numbers[:] = [s.first for s in filled]
@@ -233,15 +234,18 @@ class _Call:
         worker.run(self, tiles)
 
     def outcomes(self) -> list[NetsOutcome]:
-        found, lanes = [], self.whole.lanes
+        found = list[NetsOutcome]()
         losses = self.losses.transpose(0, 2, 1).astype(np.float64, copy=False)  # a view of float64
-        for k in range(len(self.steps)):
-            tile = k // lanes
-            done, why = int(self.done[tile]), _REASONS[self.reason[tile]]
-            if why == "non-finite" and self.odd[k] == 0.0:
-                why = "beside"
-            found.append(NetsOutcome(losses[tile, k % lanes, : done + (why in ("non-finite", "index"))], done, why))
-        return found
+        odd = self.odd.reshape(-1, self.whole.lanes)
+        for tile, (done, reason) in enumerate(zip(self.done.tolist(), self.reason.tolist(), strict=True)):
+            why = _REASONS[reason]
+            rows = losses[tile, :, : done + (why in ("non-finite", "index"))]
+            if why != "non-finite":
+                found += [NetsOutcome(row, done, why) for row in rows]
+                continue
+            for row, total in zip(rows, odd[tile].tolist(), strict=True):
+                found.append(NetsOutcome(row[:done], done, "beside") if total == 0.0 else NetsOutcome(row, done, why))
+        return found[: len(self.steps)]
 
 
 class _Worker:

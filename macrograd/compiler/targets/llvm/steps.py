@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler.jit import native
+from macrograd.compiler.jit.buffers import address_of
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.llvm.context import Context
 from macrograd.compiler.targets.llvm.driver import TrainContext, driver
@@ -85,7 +86,7 @@ class NativeSteps(OnBuffers["AlongParameters"]):
             held.read(self.data)
         held.buffers.weigh(weights)
         context = held.train
-        context.order, context.lengths, context.rates, context.losses = map(_address, (order, lengths, rates, losses))
+        context.order, context.lengths, context.rates, context.losses = map(address_of, (order, lengths, rates, losses))
         context.step, context.steps = first, len(lengths)
         numbers = self._once + self._each * longest  # that a step computes, at most
         if numbers < LONG and (brief or numbers * len(lengths) < LONG):
@@ -243,12 +244,3 @@ def entry(code: native.Native) -> int:
     found = ctypes.cast(code.functions["run"], ctypes.c_void_p).value
     assert found is not None
     return found
-
-
-def _address(array: Any) -> int:
-    """The address of an array's numbers. `array.ctypes` takes five times as long, and is used only for read-only
-    arrays."""
-    if array.flags.writeable and array.size:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))
-    address: int = array.ctypes.data
-    return address
