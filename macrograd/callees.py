@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from macrograd.nesting import Nest, nest_of
+from macrograd.value import recording
 
 _PACKAGE = str(Path(__file__).resolve().parent)
 
@@ -80,6 +81,25 @@ def user_line() -> str:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+
+
+class Writing:
+    """A context in which a function of this package is recorded, for `explain`: `what` names it, and `where` its place
+    unless that is the line of the user's program."""
+
+    def __init__(self, what: str, where: str | None = None) -> None:
+        self.what, self.where = what, where
+        program = recording()
+        self.program = program if program is not None and program.records() else None
+
+    def __enter__(self) -> None:
+        if self.program is not None:
+            self.first = self.program.written()
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self.program is not None and kind is None:
+            where = user_line() if self.where is None else self.where
+            self.program.wrote(self.what, where, self.program.written() - self.first)
 
 
 def brief(found: Any) -> str:

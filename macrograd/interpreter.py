@@ -87,6 +87,13 @@ class Interpreter:
         """How many Values the program being recorded has made."""
         raise NotImplementedError
 
+    def written(self) -> int:
+        """How many scalars have been recorded; unlike `count` it may be asked often."""
+        return 0
+
+    def wrote(self, what: str, where: str, scalars: int) -> None:
+        """A function of this package, called at `where`, has recorded so many scalars, for `explain`."""
+
     def since(self, mark: int) -> Sequence[Any]:
         """The Values made since there were this many."""
         raise NotImplementedError

@@ -16,6 +16,7 @@ import math
 from typing import Any
 
 from macrograd import ops
+from macrograd.callees import Writing
 
 _HALF = 2.0**-25  # half of the distance between two draws: none is 0 or 1
 _SINE = [(-1) ** k * math.pi ** (2 * k + 1) / math.factorial(2 * k + 1) for k in range(11)]  # sin(πx) by x²
@@ -27,7 +28,8 @@ def uniform(seed: Any, i: Any = 0.0, j: Any = 0.0) -> Any:
 
     Raises TypeError for what is not numeric.
     """
-    return ops.random(seed, i, j) + _HALF
+    with Writing("random.uniform()"):
+        return _uniform(seed, i, j)
 
 
 def normal(seed: Any, i: Any = 0.0, j: Any = 0.0) -> Any:
@@ -38,8 +40,17 @@ def normal(seed: Any, i: Any = 0.0, j: Any = 0.0) -> Any:
     Note on the Generation of Random Normal Deviates*, 1958. Of their two variates this is the one with the sine, of an
     angle between −π/2 and π/2: the other half of the circle has the same sines, and a polynomial suffices.
     """
-    radius = ops.sqrt(-2.0 * ops.log(uniform(seed, i, 2.0 * j)))
-    turn = uniform(seed, i, 2.0 * j + 1.0) - 0.5
+    with Writing("random.normal()"):
+        return _normal(seed, i, j)
+
+
+def _uniform(seed: Any, i: Any, j: Any) -> Any:
+    return ops.random(seed, i, j) + _HALF
+
+
+def _normal(seed: Any, i: Any, j: Any) -> Any:
+    radius = ops.sqrt(-2.0 * ops.log(_uniform(seed, i, 2.0 * j)))
+    turn = _uniform(seed, i, 2.0 * j + 1.0) - 0.5
     square = turn * turn
     sine: Any = _SINE[-1]
     for coefficient in _SINE[-2::-1]:

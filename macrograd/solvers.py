@@ -9,7 +9,7 @@ from typing import Any
 
 from macrograd import linalg, ops
 from macrograd._flags import flag
-from macrograd.callees import check_call, nest_in, place_of
+from macrograd.callees import Writing, check_call, nest_in, place_of
 from macrograd.control import limit, rounds_while
 from macrograd.copying import check_importable
 from macrograd.gradients import jacobian
@@ -176,12 +176,22 @@ class _Custom(partial[Any]):
 
 def _called(fn: Callable[..., Any], derivative: Callable[..., Any], check: bool, *args: Any) -> Any:
     nest, x = nest_of(args)
+    if any(isinstance(a, Value) for a in x):
+        slopes = f"custom() for {place_of(fn)}, differentiated by {place_of(derivative)} and not through its operations"
+        with Writing(slopes, ""):
+            return _differentiated(fn, derivative, check, nest, x)
+    value = _one_number(fn, fn(*nest.built([_held(a) for a in x])))
+    if check:
+        _check(fn, derivative, nest, x)
+    return value
+
+
+def _differentiated(
+    fn: Callable[..., Any], derivative: Callable[..., Any], check: bool, nest: Nest, x: list[Any]
+) -> Any:
+    """The value at x, with the derivative."""
     fixed = [_held(value) for value in x]
     value = _one_number(fn, fn(*nest.built(fixed)))
-    if not any(isinstance(a, Value) for a in x):
-        if check:
-            _check(fn, derivative, nest, x)
-        return value
     # Half way from the fixed point to the argument, which coincide here: the midpoint rule for the integral of the
     # derivative. The integral is 0, and the rule has its first two derivatives.
     between = [a + 0.5 * (b - a) for a, b in zip(fixed, x, strict=True)]

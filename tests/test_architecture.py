@@ -70,7 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "optim": {"_names", *ENGINE, "functions"},
     "compiler": {*ENGINE, "_began", "_files", "_methods", "_numbers", "_numpy", "rows", "ranks"},
     "gradients": {*ENGINE, "functions"},
-    "random": {"ops"},
+    "random": {"ops", "callees"},
     "linalg": {"ops", "special", "value", "vector", "callees"},
     "solvers": {*ENGINE, "linalg", "gradients"},
     "minimizers": {*ENGINE, "_extras", "_numbers", "functions", "gradients", "compiler"},

@@ -39,7 +39,7 @@ from macrograd.compiler.targets.numpy.target import Numpy
 from macrograd.compiler.targets.target import Executable, Request, Runner
 from macrograd.compiler.targets.training import Parts
 from macrograd.compiler.trace.checking import Checks
-from macrograd.compiler.trace.controls import Control
+from macrograd.compiler.trace.controls import Control, Written
 from macrograd.compiler.trace.rounds import KeepsAll, NoSections, Rounds
 from macrograd.interpreter import Interpreter
 from macrograd.value import Value
@@ -80,7 +80,7 @@ class Source:
     checks: Checks = field(default_factory=Checks)
     keeps: bool = False
     single: bool = False
-    controls: Sequence[Control] = ()
+    controls: Sequence[Control | Written] = ()
     untold: Sequence[str] = ()
 
 

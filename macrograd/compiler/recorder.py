@@ -15,7 +15,7 @@ from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.calls import Calls
 from macrograd.compiler.trace.checking import Checks, Unused
-from macrograd.compiler.trace.controls import Control
+from macrograd.compiler.trace.controls import Control, Written
 from macrograd.compiler.trace.even import Evenness
 from macrograd.compiler.trace.refusals import TraceError
 from macrograd.compiler.trace.rounds import (
@@ -51,7 +51,7 @@ class Recorded:
     even: Evenness
     calls: Calls
     sections: dict[int, SectionTape]
-    controls: list[Control]
+    controls: list[Control | Written]
     untold: Sequence[str]
 
     def calls_alike(self, other: Recorded) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 
 from macrograd import ops, special
 from macrograd._flags import flag
+from macrograd.callees import Writing
 from macrograd.linalg.eigen import Eigen
 from macrograd.linalg.matrices import Rows, by_columns, checked, first_of, less, pairwise, picked, right_side, square
 from macrograd.vector import Vector, vector
@@ -30,7 +31,8 @@ def solve(matrix: Any, right: Any) -> Vector:
     """
     rows = square("solve", matrix)
     columns, flat = right_side("solve", right, len(rows))
-    found = Factors("solve", rows, _singular).solved(columns)
+    with _of("solve", rows):
+        found = Factors("solve", rows, _singular).solved(columns)
     return vector(found[0]) if flat else by_columns(found)
 
 
@@ -38,32 +40,30 @@ def inv(matrix: Any) -> Vector:
     """The inverse, as a Vector of rows. Raises as `solve` does."""
     rows = square("inv", matrix)
     n = len(rows)
-    return by_columns(Factors("inv", rows, _singular).solved([[float(i == j) for i in range(n)] for j in range(n)]))
+    with _of("inv", rows):
+        found = Factors("inv", rows, _singular).solved([[float(i == j) for i in range(n)] for j in range(n)])
+    return by_columns(found)
 
 
 def det(matrix: Any) -> Any:
     """The determinant; 0 for a singular matrix. The derivative of a singular matrix of more than 3 rows is the adjugate
     if only the last pivot is 0, and may differ from it otherwise. Raises ValueError for a matrix that is not square."""
     rows = square("det", matrix)
-    if len(rows) <= 3:
-        return _cofactors(rows)
-    factors = Factors("det", rows)
-    found = factors.sign()
-    for pivot in factors.pivots:
-        found = found * pivot
-    return found
+    with _of("det", rows):
+        return _cofactors(rows) if len(rows) <= 3 else _by_pivots(rows)
 
 
 def slogdet(matrix: Any) -> tuple[Any, Any]:
     """The sign of the determinant and the logarithm of its absolute value, which cannot overflow or underflow; 0 and
     −∞ for a singular matrix. Raises ValueError for a matrix that is not square."""
     rows = square("slogdet", matrix)
-    factors = Factors("slogdet", rows)
-    sign, logs = factors.sign(), []
-    for pivot in factors.pivots:
-        sign = sign * ops.sign(pivot)
-        logs.append(ops.log(abs(pivot)))
-    return sign, ops.sum_(*logs)
+    with _of("slogdet", rows):
+        factors = Factors("slogdet", rows)
+        sign, logs = factors.sign(), []
+        for pivot in factors.pivots:
+            sign = sign * ops.sign(pivot)
+            logs.append(ops.log(abs(pivot)))
+        return sign, ops.sum_(*logs)
 
 
 def cholesky(matrix: Any) -> Vector:
@@ -73,19 +73,8 @@ def cholesky(matrix: Any) -> Vector:
     for the latter, when it runs).
     """
     rows = square("cholesky", matrix)
-    lower: Rows = []
-    for i, row in enumerate(rows):
-        new: list[Any] = []
-        for j in range(i + 1):
-            left = less(row[j], new, new if i == j else lower[j][:j])
-            if i == j:
-                wrong = ops.where(ops.less(0.0, left), 0.0, 1.0)
-                what = f"the matrix is not positive definite: pivot {i} of {len(rows)} is not above 0"
-                remedy = "a matrix of covariances needs a little on its diagonal if its columns nearly depend"
-                new.append(checked(1.0, wrong, "cholesky", what, remedy) * ops.sqrt(left))
-            else:
-                new.append(ops.div(left, lower[j][j]))
-        lower.append(new)
+    with _of("cholesky", rows):
+        lower = _lower(rows)
     return vector([vector([*row, *[0.0] * (len(rows) - len(row))]) for row in lower])
 
 
@@ -98,10 +87,11 @@ def triangular_solve(matrix: Any, right: Any, *, lower: bool = True) -> Vector:
     rows = square("triangular_solve", matrix)
     n = len(rows)
     columns, flat = right_side("triangular_solve", right, n)
-    for k, row in enumerate(rows):
-        row[k] = row[k] * checked(1.0, _is_zero(row[k]), "triangular_solve", *_singular(k, n))
     order = range(n) if flag("triangular_solve", "lower", lower) else range(n - 1, -1, -1)
-    found = [_substituted(rows, column, order) for column in columns]
+    with _of("triangular_solve", rows):
+        for k, row in enumerate(rows):
+            row[k] = row[k] * checked(1.0, _is_zero(row[k]), "triangular_solve", *_without(k, n))
+        found = [_substituted(rows, column, order) for column in columns]
     return vector(found[0]) if flat else by_columns(found)
 
 
@@ -120,7 +110,9 @@ def eigh(matrix: Any) -> tuple[Vector, Vector]:
     Source: Golub & Van Loan, *Matrix Computations*, 4th ed., 2013, §8.5; Ogita & Aishima, "Iterative refinement for
     symmetric eigenvalue decomposition", 2018, for the derivatives.
     """
-    values, vectors = Eigen(square("eigh", matrix)).moved()
+    rows = square("eigh", matrix)
+    with _of("eigh", rows):
+        values, vectors = Eigen(rows).moved()
     return vector(values), by_columns(vectors)
 
 
@@ -203,6 +195,33 @@ def _substituted(rows: Rows, right: list[Any], order: range) -> list[Any]:
     return found[:: order.step]
 
 
+def _lower(rows: Rows) -> Rows:
+    """The rows of Cholesky's factor, each up to its diagonal."""
+    lower: Rows = []
+    for i, row in enumerate(rows):
+        new: list[Any] = []
+        for j in range(i + 1):
+            left = less(row[j], new, new if i == j else lower[j][:j])
+            if i == j:
+                wrong = ops.where(ops.less(0.0, left), 0.0, 1.0)
+                what = f"the matrix is not positive definite: pivot {i} of {len(rows)} is not above 0"
+                remedy = "a matrix of covariances needs a little on its diagonal if its columns nearly depend"
+                new.append(checked(1.0, wrong, "cholesky", what, remedy) * ops.sqrt(left))
+            else:
+                new.append(ops.div(left, lower[j][j]))
+        lower.append(new)
+    return lower
+
+
+def _by_pivots(rows: Rows) -> Any:
+    """The determinant, as a product of pivots."""
+    factors = Factors("det", rows)
+    found = factors.sign()
+    for pivot in factors.pivots:
+        found = found * pivot
+    return found
+
+
 def _cofactors(rows: Rows) -> Any:
     """The determinant of up to three rows, by cofactors of the first."""
     if len(rows) == 1:
@@ -214,15 +233,28 @@ def _cofactors(rows: Rows) -> Any:
     return a - b + c
 
 
+def _of(name: str, rows: Rows) -> Writing:
+    return Writing(f"{name}() of {len(rows)} row{'s' * (len(rows) != 1)}")
+
+
 def _is_zero(x: Any) -> Any:
     return ops.where(x, 0.0, 1.0)
 
 
 def _singular(k: int, n: int) -> tuple[str, str]:
     """What is wrong with a matrix whose pivot k is 0, and the remedy."""
+    column = f"is a sum of multiples of {'that' if k == 1 else 'those'} before it" if k else "is all zeros"
     return (
         f"the matrix is singular: pivot {k} of {n} is 0",
-        f"its column {k} is a sum of multiples of those before it: leave it out, or add a little to the diagonal",
+        f"its column {k} {column}: leave it out, or add a little to the diagonal",
+    )
+
+
+def _without(k: int, n: int) -> tuple[str, str]:
+    """The same of a triangular matrix, whose pivots are its diagonal."""
+    return (
+        f"the matrix is singular: number {k} of the {n} on its diagonal is 0",
+        "leave out that row and column, or add a little to the diagonal",
     )
 
 

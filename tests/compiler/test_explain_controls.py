@@ -13,7 +13,7 @@ from macrograd import Value
 from macrograd.compiler.explain import controls
 from macrograd.compiler.explain.controls import described
 from macrograd.compiler.trace import eager_graph
-from macrograd.compiler.trace.controls import Control
+from macrograd.compiler.trace.controls import Control, Written
 
 P, Q = Value(0.7, "p"), Value(0.1, "q")
 
@@ -39,6 +39,11 @@ def told(function: Callable[..., Any], *args: Any, **options: Any) -> list[str]:
 
 def only(lines: list[str], name: str) -> str:
     (line,) = [line for line in lines if name in line]
+    return bare(line)
+
+
+def bare(line: str) -> str:
+    """The line without files and their lines."""
     return re.sub(r" at \S+\.py:\d+", "", line)
 
 
@@ -148,3 +153,59 @@ def test_too_many_ways_are_said(steps: int | None, inside: bool, monkeypatch: py
     f(0.5)
     said = "last bit of the gradient may not be the eager engine's: there are too many ways" in f.explain()
     assert said == (steps is not None)
+
+
+def test_calls_of_linalg_random_and_custom_have_a_line_each() -> None:
+    def run(x: Any, path: Any) -> Any:
+        matrix = [[2.0 + x * x, x], [x, 3.0]]
+        found = mg.linalg.solve(matrix, [1.0, x])[0] + mg.linalg.inv(matrix)[0][0] + mg.linalg.det(matrix)
+        found += mg.linalg.triangular_solve(matrix, [1.0, x])[1] + mg.linalg.cholesky(matrix)[1][0]
+        found += mg.linalg.eigh(matrix)[0][1] + mg.linalg.slogdet(matrix)[1] + mg.linalg.det([[x]])
+        for k in range(3):
+            found += mg.random.normal(1, path, k)
+        return found + mg.custom(shrunk, lambda x: 0.9)(x) + mg.random.uniform(2, path)
+
+    lines = told(run, 1.0, 2.0)
+    rolled = "and rolled like everything else"
+    names = ("solve", "inv", "det", "triangular_solve", "cholesky", "eigh", "slogdet")
+    begins = [f"{name}() of 2 rows, in run: recorded as " for name in names]
+    begins += ["3 calls of random.normal(), in run: recorded as ", "random.uniform(), in run: recorded as "]
+    begins += ["custom() for shrunk(), differentiated by <lambda>() and not through its operations: recorded as "]
+    for begin in begins:
+        (line,) = [x for x in map(bare, lines) if x.startswith(begin)]
+        assert re.fullmatch(rf"[1-9][\d,]* scalars?, {rolled}", line.removeprefix(begin)), line
+    assert only(lines, "det() of 1 row,").endswith(
+        ": computed while the function was traced, and nothing of it recorded"
+    )
+
+
+def test_a_call_in_a_body_and_one_of_constants() -> None:
+    matrix = [[2.0, 1.0], [1.0, 3.0]]
+
+    def body(i: Any, s: Any) -> Any:
+        return s + mg.random.uniform(2, i) * mg.linalg.det(matrix)
+
+    lines = told(lambda x: mg.loop(2000, body, x), 1.0)
+    text = "det() of 2 rows, in body: computed while the function was traced, and nothing of it recorded"
+    assert only(lines, "det()") == text
+    assert " of random.uniform" not in only(lines, "uniform")
+
+
+def test_the_calls_of_a_long_function_are_counted() -> None:
+    """Most of such a function is numbers while it is still traced."""
+
+    def run(x: Any) -> Any:
+        for k in range(2000):
+            x = 0.9 * x + mg.random.normal(1, k)
+        return x * mg.random.normal(1, x)
+
+    first, last = told(run, 1.0)
+    assert first.startswith("2,000 calls of random.normal(), at ")
+    assert "recorded as " in last
+
+
+def test_more_calls_than_lines_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controls, "_MOST_LINES", 3)
+    assert described([Written("solve()", f"line {k}", 7) for k in range(5)], batch=False)[3:] == [
+        "… and 2 more such calls"
+    ]

@@ -1,4 +1,4 @@
-"""What became of the loops and branches that a function has, in words."""
+"""What became of the loops and branches that a function has, and of calls that wrote many operations, in words."""
 
 from __future__ import annotations
 
@@ -7,19 +7,38 @@ from collections.abc import Sequence
 from math import prod
 
 from macrograd.compiler.explain.words import plural
-from macrograd.compiler.trace.controls import Control
+from macrograd.compiler.trace.controls import Control, Written
 from macrograd.compiler.trace.sections import Plan
 
 _MOST_LINES = 16
 _AGAIN = ("once", "twice", *(f"{k} times" for k in range(3, 8)))
 
 
-def described(controls: Sequence[Control], batch: bool) -> list[str]:
-    """A line for each loop and branch; those that are alike share one."""
-    found = Counter(_branch(x, batch) if x.what == "branch" else _loop(x, batch) for x in controls)
+def described(controls: Sequence[Control | Written], batch: bool) -> list[str]:
+    """A line for each loop and branch, and then for each call of `linalg`, `random` or `custom`; those that are alike
+    share one."""
+    calls: dict[tuple[str, str], list[int]] = {}
+    for x in controls:
+        if isinstance(x, Written):
+            calls.setdefault((x.what, x.where), []).append(x.scalars)
+    rest = [x for x in controls if not isinstance(x, Written)]
+    found = Counter(_branch(x, batch) if x.what == "branch" else _loop(x, batch) for x in rest)
     lines = [text + (f" ({times} times)" if times > 1 else "") for text, times in found.items()]
+    told = [_call(what, where, scalars) for (what, where), scalars in calls.items()]
+    return [*_first(lines, "more loops or branches"), *_first(told, "more such calls")]
+
+
+def _first(lines: list[str], others: str) -> list[str]:
     more = len(lines) - _MOST_LINES
-    return lines if more <= 0 else [*lines[:_MOST_LINES], f"… and {plural(more, 'more loop')} or branches"]
+    return lines if more <= 0 else [*lines[:_MOST_LINES], f"… and {more:,} {others}"]
+
+
+def _call(what: str, where: str, scalars: list[int]) -> str:
+    at, times = f", at {where}" if where else "", len(scalars)
+    often = f"{plural(times, 'call')} of {what}" if times > 1 else what
+    if not any(scalars):
+        return f"{often}{at}: computed while the function was traced, and nothing of it recorded"
+    return f"{often}{at}: recorded as {plural(sum(scalars), 'scalar')}, and rolled like everything else"
 
 
 def _branch(x: Control, batch: bool) -> str:

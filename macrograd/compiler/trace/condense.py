@@ -151,6 +151,11 @@ class Condenser:
 
         return watching
 
+    @property
+    def condensed(self) -> int:
+        """How many Values are numbers now."""
+        return self._linker.count
+
     def condense(self) -> bool:
         """Condense the Values listed; returns whether to go on."""
         sample = self._listed[-SAMPLE:]

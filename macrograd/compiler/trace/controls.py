@@ -1,4 +1,4 @@
-"""What became of the loops and branches of a function."""
+"""What became of the loops and branches of a function, and of what it calls of this package."""
 
 from __future__ import annotations
 
@@ -20,3 +20,18 @@ class Control:
     count: int
     written: int
     plan: Plan | None
+
+
+@dataclass(frozen=True)
+class Written:
+    """A call of `linalg`, `random` or `custom`, whose operations were recorded like the function's own.
+
+    what     the call and what it was given
+    where    the line that calls it; empty if `what` says it
+    scalars  how many there are, constants included, before any derivative; 0 if, as for constants, nothing is left to
+             compute
+    """
+
+    what: str
+    where: str
+    scalars: int

@@ -28,7 +28,7 @@ from macrograd.compiler.trace.bodies import Body, Listing, Walks
 from macrograd.compiler.trace.calling import Call, call_of
 from macrograd.compiler.trace.calls import Calls
 from macrograd.compiler.trace.checking import Inside, tied
-from macrograd.compiler.trace.controls import Control
+from macrograd.compiler.trace.controls import Control, Written
 from macrograd.compiler.trace.held import Given, HeldLeaves, Leaves
 from macrograd.compiler.trace.reads import Reads
 from macrograd.compiler.trace.rounds import (
@@ -100,7 +100,7 @@ class Loops:
         self.held = HeldLeaves(rounds, new)
         self.reads = Reads(self.held, new)
         self._walks = Walks(self.reads)
-        self.controls: list[Control] = []
+        self.controls: list[Control | Written] = []
         self.bodies: set[int] = set()  # the ids of Values that belong to a body and not to a round
         self.calls = Calls()
         self.given: Given | None = None

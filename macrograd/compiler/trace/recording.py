@@ -17,6 +17,7 @@ from macrograd import ops, value
 from macrograd.callees import user_line
 from macrograd.compiler.trace.checking import Checks
 from macrograd.compiler.trace.condense import Condenser
+from macrograd.compiler.trace.controls import Written
 from macrograd.compiler.trace.eager_order import Walk, derivative_walk, plain_walk
 from macrograd.compiler.trace.eager_sweep import Plain, Sweep
 from macrograd.compiler.trace.eager_ways import Tests
@@ -57,6 +58,7 @@ class Recording(Interpreter):
         self.takes: set[int] = set()  # the ids of takes
         self.sums: set[int] = set()  # the ids of choices that derivatives made
         self.untold: dict[str, None] = {}  # why sums of derivatives may be in another order than the eager engine's
+        self._written: dict[Written, Written] = {}
         self._indices: dict[tuple[int, int], Any] = {}  # of takes, by the ids of the guard and the number
         # Not a cycle, which would keep a million Values until the garbage collector runs.
         self.checks = Checks()
@@ -95,6 +97,13 @@ class Recording(Interpreter):
         """How many Values have been made."""
         self._condenser.restore()  # some of them will be asked for
         return len(self._listed)
+
+    def written(self) -> int:
+        return self._condenser.condensed + len(self._listed)
+
+    def wrote(self, what: str, where: str, scalars: int) -> None:
+        found = Written(what, where, scalars)
+        self.loops.controls.append(self._written.setdefault(found, found))  # of many that are alike only one is held
 
     def since(self, mark: int) -> list[Value]:
         """The Values made since there were this many."""

@@ -23,7 +23,7 @@ from macrograd._numpy import REFUSED
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.calls import Calls
 from macrograd.compiler.trace.checking import Checks, Unused, tied
-from macrograd.compiler.trace.controls import Control
+from macrograd.compiler.trace.controls import Control, Written
 from macrograd.compiler.trace.eager_calls import Expanded
 from macrograd.compiler.trace.eager_graph import TooMany
 from macrograd.compiler.trace.eager_order import as_eager_walks
@@ -68,7 +68,7 @@ class Trace:
     even: Evenness
     calls: Calls
     sections: dict[int, SectionTape]
-    controls: list[Control]
+    controls: list[Control | Written]
     untold: Sequence[str]
 
 
