@@ -61,12 +61,39 @@ class Scene:
         seen = np.tile(given["feat"], (self.p, 1))
         self.observations = (cameras[self.camera], points[self.point], self.weights, seen)
 
-    def columns(self) -> NDArray[np.int64]:
-        """Where the derivatives by an observation's camera, point and weight stand, in a row of the Jacobian."""
+    def told(self, projected: NDArray[np.float64], weighted: NDArray[np.float64]) -> dict[str, Any]:
+        """What the eval reads of the errors of projections and weights."""
+        return {
+            "reproj_error": {"elements": projected.ravel()[:2], "repeated": len(projected)},
+            "w_err": {"element": float(weighted[0]), "repeated": len(weighted)},
+        }
+
+    def matrix(self, parts: list[NDArray[np.float64]], weights: NDArray[np.float64]) -> dict[str, Any]:
+        """What the eval reads of the sparse matrix with the derivatives of projections by camera, point and weight, and
+        of the error of the weight: where each row begins, and the columns and values of its entries."""
+        width, at = CAMERA + POINT + 1, np.arange(self.p)
         cameras = CAMERA * self.camera[:, None] + np.arange(CAMERA)
         points = CAMERA * self.n + POINT * self.point[:, None] + np.arange(POINT)
-        weights = CAMERA * self.n + POINT * self.m + np.arange(self.p)
-        return np.column_stack([cameras, points, weights])
+        own = CAMERA * self.n + POINT * self.m + at
+        rows = np.concatenate([np.arange(0, 2 * width * self.p + 1, width), 2 * width * self.p + 1 + at])
+        places = _entries([cameras[:, None], points[:, None], own[:, None]], own)
+        values = _entries(parts, weights)
+        return {
+            name: [*part[: 2 * width].tolist(), part[-1].item()]
+            for name, part in (("rows", rows), ("cols", places), ("vals", values))
+        }
+
+
+def _entries(parts: list[NDArray[Any]], last: NDArray[Any]) -> NDArray[Any]:
+    """Two rows of each observation from what its camera, its point and its weight have there; then the last rows. They
+    are written in place: joined by NumPy, all numbers would be copied twice."""
+    width, count = CAMERA + POINT + 1, len(last)
+    entries = np.empty((2 * width + 1) * count, dtype=last.dtype)
+    block = entries[: 2 * width * count].reshape(count, 2, width)
+    for part, (start, end) in zip(parts, ((0, CAMERA), (CAMERA, CAMERA + POINT), (CAMERA + POINT, width)), strict=True):
+        block[:, :, start:end] = part if part.ndim == 3 else part[:, :, None]
+    entries[2 * width * count :] = last
+    return entries
 
 
 def objective(given: dict[str, Any]) -> Callable[[], dict[str, Any]]:
@@ -74,34 +101,19 @@ def objective(given: dict[str, Any]) -> Callable[[], dict[str, Any]]:
     projections, weights = mg.compile(errors, batch=True), mg.compile(weight_error, batch=True)
 
     def run() -> dict[str, Any]:
-        projected, weighted = np.asarray(projections(*scene.observations)), np.asarray(weights(scene.weights))
-        return {
-            "reproj_error": {"elements": projected.ravel()[:2], "repeated": len(projected)},
-            "w_err": {"element": float(weighted[0]), "repeated": len(weighted)},
-        }
+        return scene.told(np.asarray(projections(*scene.observations)), np.asarray(weights(scene.weights)))
 
     return run
 
 
 def jacobian(given: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    """The sparse matrix: where each row begins, and the columns and values of its entries."""
     scene = Scene(given)
-    width = CAMERA + POINT + 1
     projections = mg.compile(mg.jacobian(errors, argnums=(0, 1, 2)), batch=True)
     weights = mg.compile(mg.grad(weight_error), batch=True)
 
     def run() -> dict[str, Any]:
-        by_camera, by_point, by_weight = (np.asarray(part) for part in projections(*scene.observations))
-        block = np.concatenate([by_camera, by_point, by_weight[:, :, None]], axis=2)
-        columns = scene.columns()
-        values = np.concatenate([block.ravel(), np.asarray(weights(scene.weights))])
-        places = np.concatenate([np.repeat(columns[:, None], 2, axis=1).ravel(), columns[:, -1]])
-        ends = 2 * scene.p * width
-        rows = np.concatenate([np.arange(0, ends + 1, width), np.arange(ends + 1, ends + scene.p + 1)])
-        return {
-            name: [*part[: 2 * width].tolist(), part[-1].item()]
-            for name, part in (("rows", rows), ("cols", places), ("vals", values))
-        }
+        parts = [np.asarray(part) for part in projections(*scene.observations)]
+        return scene.matrix(parts, np.asarray(weights(scene.weights)))
 
     return run
 

@@ -80,8 +80,8 @@ class Partner:
         self.process.stdin.flush()
 
 
-def _environment(*paths: Path) -> dict[str, str]:
-    """One thread for all, no programs from earlier runs, and these folders to import from."""
+def environment(*paths: Path) -> dict[str, str]:
+    """Variables of a process: one thread for all, no programs from earlier runs, and these folders to import from."""
     one = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     return {**os.environ, **one, "MACROGRAD_CACHE": "off", "PYTHONPATH": os.pathsep.join(map(str, paths))}
 
@@ -91,11 +91,11 @@ def session(gradbench: Path, eval_words: str, tool: str, python: str) -> Iterato
     name, *options = shlex.split(eval_words)
     inside = gradbench / "python" / "gradbench"
     command = [python, str(inside / "gradbench" / "evals" / name / "run.py"), *options]
-    theirs = _environment(inside, *map(Path, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
-    ours = _environment(ROOT, *map(Path, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
-    folder, environment = (ROOT, ours) if tool == "macrograd" else (gradbench, theirs)
+    theirs = environment(inside, *map(Path, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
+    ours = environment(ROOT, *map(Path, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
+    folder, variables = (ROOT, ours) if tool == "macrograd" else (gradbench, theirs)
     pending: Outcome | None = None
-    with Partner(command, gradbench, theirs) as asks, Partner(tool_command(tool, python), folder, environment) as does:
+    with Partner(command, gradbench, theirs) as asks, Partner(tool_command(tool, python), folder, variables) as does:
         while line := asks.hear():
             message = json.loads(line)
             if message["kind"] == "analysis" and pending is not None:
