@@ -57,7 +57,7 @@ def tools(gradbench: Path) -> None:
     def multiple_runs(*, pre: Callable[[Any], Any], post: Callable[[Any], Any], **_: Any) -> Any:
         return lambda function: (pre, function, post)
 
-    wrap.multiple_runs = multiple_runs  # type: ignore[attr-defined] # theirs times the function itself
+    wrap.multiple_runs = multiple_runs
 
 
 def peers(module: str, function: str) -> Iterator[tuple[str, Callable[[Any], tuple[Run, Callable[[Any], Any]]]]]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler import parameters
+from macrograd.compiler.gather import Gather
 from macrograd.compiler.specialised import Specialised, results
 from macrograd.compiler.targets.target import State
 from macrograd.compiler.trace.guard import bound_calls
@@ -124,7 +125,7 @@ class BoundResults(BoundCall):
 
     def __init__(self, special: Specialised, arrays: list[NDArray[Any]]) -> None:
         super().__init__(special, arrays, "bound")
-        self._copied: list[tuple[NDArray[Any], NDArray[np.int64]]] = []  # results outside the buffers
+        self._copied: list[tuple[NDArray[Any], NDArray[np.int64], Gather]] = []  # results outside the buffers
         self.results = special.map_results(self._array)
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -152,15 +153,20 @@ class BoundResults(BoundCall):
             columns: NDArray[Any] = self._state.out[:, slots[0] - first : slots[-1] - first + 1]
             return columns.reshape(*batch, *which.shape)
         copy = np.empty((*batch, *which.shape), self._special.settings.dtype)
-        self._copied.append((copy, which.ravel()))
+        self._copied.append(
+            (copy.reshape(samples, len(slots)), which.ravel(), self._special.gather(self._prepared, which))
+        )
         return copy
 
     def __call__(self) -> Any:
         self._run()
         if self._takes:
             self._special.check_indices(self._prepared, self._state)
-        if self._copied:
+        if self._copied and self._own is None:
+            for copy, _, gather in self._copied:
+                gather.into(copy, self._state)
+        elif self._copied:
             table = self._special.table(self._prepared, self._state, self._own)
-            for copy, which in self._copied:
-                copy.reshape(len(table), len(which))[:] = table[:, which]
+            for copy, which, _ in self._copied:
+                copy[:] = table[:, which]
         return self.results

@@ -127,10 +127,9 @@ class Call:
             result = views.result
             if result is not None:
                 return result.copy() if result.ndim else result[()]
-            table = special.table(prepared, state)
+            return special.results(prepared, state)
         finally:
             prepared.give(samples, state)
-        return special.map_results(lambda which: picked(special, which, table))
 
     def _loaded(self, state: State, theta: Any, arrays: Sequence[Any]) -> Views:
         """Write the numbers of a call into a state."""
@@ -213,13 +212,3 @@ def _in_one_piece(prepared: Prepared, state: State, row: slice, shape: tuple[int
         return None
     found: NDArray[Any] = part.reshape(shape)
     return found if np.shares_memory(found, part) else None
-
-
-def picked(special: Specialised, which: NDArray[np.int64], table: NDArray[Any]) -> Any:
-    """The results in the shape of their numbers, from a table of (samples, results)."""
-    if which is special.nesting and isinstance(special.row, slice) and table.flags.writeable:
-        found = table[:, special.row]  # the table is its own
-    else:
-        found = table[:, which.ravel()]
-    found = found.reshape(len(table), *which.shape)
-    return found if special.settings.batch else found[0]

@@ -7,8 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from macrograd.compiler.calls import picked
-from macrograd.compiler.specialised import Specialised, results
+from macrograd.compiler.specialised import Specialised, picked, results
 from macrograd.ranks.own import OwnRows
 
 _MOST_KNOWN = 16

@@ -16,6 +16,7 @@ from macrograd._dataclass import dataclass
 from macrograd._forks import free_in_child
 from macrograd._numbers import check_unmasked
 from macrograd.compiler import pipeline
+from macrograd.compiler.gather import Gather
 from macrograd.compiler.program.compact import with_few_slots
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.walk import counted
@@ -46,6 +47,8 @@ class Prepared:
     direct: dict[int, tuple[Callable[[], Any] | None, Callable[..., Any]] | None] = field(
         default_factory=dict
     )  # by batch size
+
+    gathers: list[Gather] | None = None  # how the arrays of the results are gathered, in their order
 
     def __post_init__(self) -> None:
         program = self.program
@@ -226,22 +229,32 @@ class Specialised:
             if not prepared.uniform:
                 return own.outward(self.table(prepared, state))
             return np.broadcast_to(state.u[prepared.places], (len(own.rows), len(prepared.slots)))
-        slots, varying, samples = prepared.slots, prepared.varying, state.samples
         if prepared.uniform:
             found = state.u[prepared.places].copy().reshape(1, -1)
-            return found if samples == 1 else np.broadcast_to(found, (samples, len(slots)))
+            return found if state.samples == 1 else np.broadcast_to(found, (state.samples, len(prepared.slots)))
         if prepared.is_output:
             return state.out.copy()
-        outputs = slots - prepared.program.first_output
-        table = np.empty((samples, len(slots)), self.settings.dtype)
-        table[:, ~varying] = state.u[slots[~varying]]
-        computed = varying & (outputs >= 0)
-        table[:, computed] = state.out[:, outputs[computed]]
-        for k in np.flatnonzero(varying & (outputs < 0)).tolist():  # an input returned unchanged
-            argument = int(np.searchsorted(np.cumsum(self.sizes), slots[k], side="right"))
-            begin = sum(self.sizes[:argument])
-            table[:, k] = state.arguments[argument].reshape(samples, self.sizes[argument])[:, slots[k] - begin]
-        return table
+        return self.gather(prepared, np.arange(len(prepared.slots))).rows(state)
+
+    def gather(self, prepared: Prepared, which: NDArray[np.int64]) -> Gather:
+        return Gather(prepared.program, which, self.sizes)
+
+    def results(self, prepared: Prepared, state: State) -> Any:
+        """All results in their nesting, in new arrays of (samples, …), or without a batch of (…)."""
+        if prepared.uniform or prepared.is_output:
+            table = self.table(prepared, state)
+            return self.map_results(lambda which: picked(self, which, table))
+        if prepared.gathers is None:
+            gathers: list[Gather] = []
+            self.map_results(lambda which: gathers.append(self.gather(prepared, which)))
+            prepared.gathers = gathers
+        following = iter(prepared.gathers)
+        return self.map_results(lambda which: self.shaped(next(following).rows(state), which))
+
+    def shaped(self, rows: NDArray[Any], which: NDArray[np.int64]) -> Any:
+        """The results in the shape of their numbers, from rows of one sample each."""
+        found = rows.reshape(len(rows), *which.shape)
+        return found if self.settings.batch else found[0]
 
     def check_indices(self, prepared: Prepared, state: State) -> None:
         """Raise IndexError if a `take` had an invalid index, and RuntimeError for a check that failed; a second pass
@@ -346,6 +359,13 @@ def results(program: Program, state: State) -> tuple[Any, NDArray[Any]]:
     """The value and the gradient of a differentiated program, from a state that has run; they are contiguous."""
     first = program.results[0][1]
     return state.u[first], state.u[first + 1 : first + len(program.results)]
+
+
+def picked(special: Specialised, which: NDArray[np.int64], table: NDArray[Any]) -> Any:
+    """The results in the shape of their numbers, from a table of (samples, results)."""
+    if which is special.nesting and isinstance(special.row, slice) and table.flags.writeable:
+        return special.shaped(table[:, special.row], which)  # the table is its own
+    return special.shaped(np.take(table, which.ravel(), axis=1), which)
 
 
 def _describe(structure: Any) -> str:
