@@ -149,8 +149,10 @@ def rounds_while(
     most: int,
     reached: str,
     name: str = "while_loop",
+    own: int = 0,
 ) -> Any:
-    """`while_loop`, called `name`, with `reached` as the error where the condition holds after the last round."""
+    """`while_loop`, called `name`, with `reached` as the error where the condition holds after the last round. The last
+    `own` numbers of the state are the caller's own, and the error does not show them."""
     nest, scalars = first_state(body, state)
     program = value.recording()
     if program is None:
@@ -160,8 +162,9 @@ def rounds_while(
                 return nest.built(scalars)
             if done < most:
                 scalars = same_nesting(body, "the state", nest, body(nest.built(scalars)))
-        at = ", ".join([f"{x._data if isinstance(x, Value) else x:.6g}" for x in scalars[:_SHOWN]])
-        raise RuntimeError(f"{reached}. It is at {at}{', …' * (len(scalars) > _SHOWN)}")
+        shown = scalars[: len(scalars) - own]
+        at = ", ".join([f"{x._data if isinstance(x, Value) else x:.6g}" for x in shown[:_SHOWN]])
+        raise RuntimeError(f"{reached}. It is at {at}{', …' * (len(shown) > _SHOWN)}")
     if not scalars:
         raise ValueError(f"the state of the while_loop of {place_of(body)} holds no numbers: its rounds change nothing")
 

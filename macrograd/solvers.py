@@ -81,7 +81,8 @@ def _implicit(residual: Callable[[Any], Any], guess: Any, tolerance: float, most
         f"implicit(): Newton's method for {place_of(residual)} did not converge in {most} steps: give a guess nearer "
         "to the solution, a larger most= or a larger tolerance="
     )
-    x, _ = rounds_while(not_yet, body, ([_held(value) for value in first], float("inf")), most, reached, "implicit")
+    start = [_held(value) for value in first], float("inf")
+    x, _ = rounds_while(not_yet, body, start, most, reached, "implicit", own=1)
     x = newton(newton([_held(value) for value in x]))
     return nest.built(x)
 

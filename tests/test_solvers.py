@@ -93,6 +93,13 @@ def test_what_cannot_be_solved_is_named() -> None:
         mg.implicit(lambda x: None, 1.0)
 
 
+def test_the_error_of_newton_s_method_shows_the_unknowns_alone() -> None:
+    with pytest.raises(RuntimeError, match=r"tolerance=\. It is at -?[\d.]+$"):
+        mg.implicit(lambda x: x * x + 1.0, 0.5)
+    with pytest.raises(RuntimeError, match=r"tolerance=\. It is at -?[\d.]+, -?[\d.]+$"):
+        mg.implicit(lambda x: [x[0] * x[0] + 1.0, x[1] - x[0]], [0.5, 1.0])
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 def test_limits_of_a_solver_are_checked_before_it_begins(compiled: bool) -> None:
     def solve(**limits: Any) -> Any:

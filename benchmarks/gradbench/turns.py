@@ -101,11 +101,11 @@ def measure(contenders: list[Contender], turns: int, seconds: float, patience: f
 
 
 def distance(a: Any, b: Any) -> float:
-    """The largest difference of two answers, as a share of the largest number."""
+    """The largest difference of two answers, as a share of the largest number, or of 1 if that is less."""
     left, right = (np.concatenate([np.ravel(np.asarray(y, dtype=float)) for y in _leaves(x)]) for x in (a, b))
     if left.shape != right.shape:
         return float("inf")
-    return float(np.max(np.abs(left - right)) / max(np.max(np.abs(left)), 1e-300))
+    return float(np.max(np.abs(left - right)) / max(np.max(np.abs(left)), 1.0))
 
 
 def _leaves(x: Any) -> list[Any]:
