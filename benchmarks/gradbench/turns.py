@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import os
 
-os.environ |= {"JAX_ENABLE_X64": "1", "MACROGRAD_CACHE": "off", "MACROGRAD_TIERS": "best"}
-os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+if __name__ == "__main__":  # before whatever reads them is imported
+    os.environ |= {"JAX_ENABLE_X64": "1", "MACROGRAD_CACHE": "off", "MACROGRAD_TIERS": "best"}
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 import argparse
 import contextlib

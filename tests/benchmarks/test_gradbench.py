@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import ArrayLike, NDArray
 
 import macrograd as mg
-from benchmarks.gradbench import particle, protocol, saddle, session
+from benchmarks.gradbench import particle, protocol, saddle, session, turns
 
 RNG = np.random.default_rng(4)
 Array = NDArray[np.float64]
@@ -324,3 +324,24 @@ def test_a_session_says_what_was_valid(tmp_path: Path) -> None:
     good, bad = session.session(tmp_path, "hello 3 4", tool, sys.executable)
     assert (good.name, good.valid, good.first, good.usual) == ("square 3", True, 0.009, 0.002)
     assert (bad.name, bad.valid, bad.error) == ("square 4", False, "not 9")
+
+
+def test_contenders_have_turns_and_the_slow_ones_a_single_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("benchmarks.gradbench.turns.time.process_time", lambda: clock[0])
+
+    def taking(seconds: float) -> Callable[[], None]:
+        def run() -> None:
+            clock[0] += seconds
+
+        return run
+
+    fast, slow = (turns.Contender(name, taking(x), 0.0, None) for name, x in (("fast", 0.25), ("slow", 2.0)))
+    turns.measure([fast, slow], turns=3, seconds=1.0, patience=1.0)
+    assert (fast.turns, slow.turns, clock[0]) == ([0.25] * 3, [2.0] * 3, 3 * 1.0 + 2.0)
+
+
+def test_answers_are_compared_by_their_largest_number() -> None:
+    assert turns.distance({"a": [1.0, 4.0], "b": 2.0}, {"b": 2.0, "a": [1.0, 5.0]}) == 0.25
+    assert turns.distance(0.0, 1e-14) == 1e-14
+    assert turns.distance([1.0], [1.0, 2.0]) == float("inf")
