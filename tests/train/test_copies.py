@@ -14,6 +14,7 @@ import macrograd as mg
 from macrograd import nn, optim
 from macrograd.nn import init
 from macrograd.train import Many, TrainingWarning
+from macrograd.train.nets import lanes
 
 X, y = mg.datasets.make_moons(30, noise=0.1, seed=1)
 NET = nn.MLP(2, [3, 1], seed=0)
@@ -221,3 +222,17 @@ def test_all_members_can_be_pickled(members: Many) -> None:
         same(again, many)
         assert again.losses(X, y) == many.losses(X, y)
         assert again.best("loss") == many.best("loss")
+
+
+@pytest.mark.parametrize("each", [1e-9, 1e-4, 0.01, 3.0])
+@pytest.mark.parametrize("fixed", [0.0, 0.01, 0.2, 0.3, 5.0])
+def test_what_is_done_for_each_member_takes_half_of_the_time_at_most(fixed: float, each: float) -> None:
+    """On a busy machine, or with tens of thousands of members, it takes longer than a run is meant to: runs of fewer
+    steps would not be shorter, and more of them."""
+    most = 100
+    for _ in range(30):
+        count = min(most, 10_000_000)
+        most = lanes.next_run(most, count, fixed + each * count, each * count)
+    took = each * most
+    assert most == 1 or most == 1 << 18 or took >= 0.9 * fixed
+    assert most == 1 or fixed + took <= max(0.25, 2.0 * fixed) * 1.01

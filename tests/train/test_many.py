@@ -145,6 +145,16 @@ def shared() -> list[mg.Trainer]:
         (make, {"count": 2, "each": [{"rows": [0.5]}, {}]}, "^member 0: rows must be a list of row numbers, or True"),
         (
             make,
+            {"count": 2, "rows": [[0, 1], [2]]},
+            "got lists of several lengths; members get rows of their own by",
+        ),
+        (
+            make,
+            {"count": 2, "rows": [[0, 1], [2, 3]]},
+            r"got shape \(2, 2\) and dtype int64; members get rows of",
+        ),
+        (
+            make,
             {"count": 2, "each": [{"rows": [True]}, {}]},
             "^member 0: rows must be .* for each of 30 rows, got shape",
         ),

@@ -58,6 +58,8 @@ class Nets(ABC):
 
     lanes: int
 
+    seconds = 0.0  # that the steps of the last run took, without what is done for each net before and after them
+
     @abstractmethod
     def set(self, net: int, theta: Array, state: Array) -> None:
         """Set a net's parameters (P,) and state (S, P)."""

@@ -200,7 +200,7 @@ class CopiesRun:
                     begun, steps = time.perf_counter(), fitting.count(np.inf, most)
                     outcomes = self._some(training, orders, steps, interrupts, start)
                     failed = any(outcome.why for outcome in outcomes)
-                    most = next_run(most, steps, time.perf_counter() - begun)
+                    most = next_run(most, steps, time.perf_counter() - begun, nets.seconds)
                     losses = sorted(float(outcome.losses[-1]) for outcome in outcomes if len(outcome.losses))
                     middle = losses[len(losses) // 2] if losses else np.nan
                     show.show(fitting.step, middle, {}, last=fitting.step == fitting.total)

@@ -42,9 +42,12 @@ def first_run(size: int) -> int:
     return max(1, int(_RUN_SECONDS / (size * _GUESS_SECONDS)))
 
 
-def next_run(most: int, count: int, seconds: float) -> int:
-    """The most steps of the next run after one of `count`, out of `most`, that took so long."""
-    return int(max(1, min(count * _RUN_SECONDS / max(seconds, 1e-7), 8 * most, _MOST_STEPS)))
+def next_run(most: int, count: int, seconds: float, steps: float) -> int:
+    """The most steps of the next run after one of `count`, out of `most`, that took so many seconds, of which `steps`
+    were the steps themselves. What is done for each member takes no less if there are fewer steps, so it takes half of
+    the time at most."""
+    wanted = count * max(_RUN_SECONDS - (seconds - steps), seconds - steps) / max(steps, 1e-7)
+    return int(max(1, min(wanted, 8 * most, _MOST_STEPS)))
 
 
 @dataclass
@@ -228,7 +231,7 @@ class Together:
                 lane.record(Outcome(outcome.losses, outcome.done, outcome.why), batch, ended - self.start)
         for lane, batch in zip(now, batches, strict=True):
             lane.follow(batch)
-        self.most = next_run(self.most, count, ended - begun)
+        self.most = next_run(self.most, count, time.perf_counter() - begun, self.nets.nets.seconds)
         if self.clock is not None and self.clock.due(step + count):
             self._write(step + count)
         return now[0].fitting.step

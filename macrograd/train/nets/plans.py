@@ -90,10 +90,16 @@ def check_names(options: Options) -> None:
 
 def _checked(rows: Any, samples: int) -> Any:
     """The rows that a member sees, or an error that names the first that is not there."""
-    found = np.asarray(rows)
+    try:
+        found, what = np.asarray(rows), ""
+    except ValueError:  # lists of several lengths
+        found, what = np.empty((0, 0)), "lists of several lengths"
     if found.dtype.kind not in "iub" or found.ndim != 1 or (found.dtype.kind == "b" and len(found) != samples):
-        what = f"shape {found.shape} and dtype {found.dtype}"
-        raise TypeError(f"rows must be a list of row numbers, or True or False for each of {samples} rows, got {what}")
+        what = what or f"shape {found.shape} and dtype {found.dtype}"
+        more = "; members get rows of their own by each=[{'rows': ...}, ...]" if found.ndim > 1 else ""
+        raise TypeError(
+            f"rows must be a list of row numbers, or True or False for each of {samples} rows, got {what}{more}"
+        )
     wrong = found[(found < -samples) | (found >= samples)]  # of a mask none
     if len(wrong):
         raise IndexError(f"rows has {wrong[0]}, and there are {samples} rows, from 0 to {samples - 1}")

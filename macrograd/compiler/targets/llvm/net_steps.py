@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any
@@ -129,7 +130,9 @@ class NativeNets(Nets):
             raise ValueError(f"the steps of a run have at most two lengths, got {sorted({*lengths.tolist()})}")
         gradients = [self._gradient(first), self._gradient(others[0] if others else first)]
         call = _Call(self, packed, steps, np.ascontiguousarray(lengths, np.int64), gradients)
+        begun = time.perf_counter()
         self._share(call, packed.tiles)
+        self.seconds = time.perf_counter() - begun
         return call.outcomes()
 
     def _share(self, call: _Call, tiles: int) -> None:
