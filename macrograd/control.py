@@ -45,8 +45,9 @@ def loop(
              of the same length are interchangeable; the body gets them in the form of the first state
     collect  whether the body returns a pair: the next state, and the values to keep from the round. The result is then
              a pair, too: the last state, and the kept values, with a Vector of `count` elements in place of each number
-    most     the largest possible count. A compiled program does that many rounds, and each sample keeps its state after
-             its own count
+    most     the largest possible count, for one that depends on an argument. Each sample keeps its state after its own
+             count, and no further rounds are begun when all samples of a block are done, as in `while_loop`; with
+             a number of bytes as `memory`, a compiled program does `most` rounds
     memory   what a compiled program keeps for the derivative. None: what each round computes. "sqrt": the states of
              about √count rounds, from which the rounds between are computed again, for about half as much time more.
              An integer: as "sqrt" if the program would otherwise keep more than this many bytes for each sample; if
@@ -288,13 +289,14 @@ def _counted(
     nest, scalars = first_state(body, state)
 
     @wraps(body, updated=())
-    def masked(i: Any, scalars: Any) -> Any:
+    def masked(i: Any, now: Any) -> Any:
+        _, scalars = now
         goes = program.test(ops.less(i, count))
         with program.guard(goes):
             found = same_nesting(body, "the state", nest, body(i, nest.built(scalars)))
-        return _after(program, goes, found, scalars)
+        return goes, _after(program, goes, found, scalars)
 
-    last = program.loop(most, masked, scalars, False, memory)
+    _, last = program.loop(most, masked, (1.0, scalars), False, memory, stops="loop")
     if not last:
         return nest.built(last)
     good = ops.where(ops.less_equal(0.0, count), ops.where(ops.less_equal(count, float(most)), 1.0, 0.0), 0.0)

@@ -25,6 +25,7 @@ from macrograd.exporting.sizes_c import constant_bytes, scratch_bytes, stated
 from macrograd.exporting.subject import Examples, no_gradient
 
 _CASES = 3  # of the self-test
+FAILED = "an index was out of range, or a loop or solver failed"  # where a compiled function raises an error
 
 
 @dataclass(frozen=True)
@@ -128,13 +129,14 @@ def _interface(file: _File, name: str, sizes: str) -> str:
     prefix, real, outputs = file.prefix, file.real, len(file.program.results)
     u, v = _lengths(file)
     upper = prefix.upper()
-    fails = "  Returns 0, or 1 if an index was out of range; y is then invalid." if file.lowered.raises else ""
+    fails = f"\n   Returns 0, or 1 if {FAILED}; y is then invalid." if file.lowered.raises else ""
     if file.kind == "predict":
         what = f"{prefix}_predict computes y[0] to y[{outputs - 1}] from the inputs x.{fails}"
     else:
         what = (
             f"{prefix}_gradient returns the value at the parameters theta (0: those of this file) and inputs x, and\n"
             f"   writes its derivative by each of the {upper}_PARAMETERS parameters."
+            + f"\n   It returns NaN if {FAILED}." * file.lowered.raises
         )
     counts = [(f"{upper}_INPUTS", sum(file.sizes)), (f"{upper}_OUTPUTS", outputs)]
     if file.kind == "gradient":
@@ -275,9 +277,10 @@ def _predict(file: _File) -> str:
 
 
 def _gradient(file: _File) -> str:
-    p, held = file.program.parameters, len(file.weights)
+    p, held, fails = file.program.parameters, len(file.weights), file.lowered.raises
     lines = [
         _head(file) + " {",
+        *(["    s->flag = 0;"] if fails else []),
         f"    for (int32_t i = 0; i < {held}; ++i) s->u[i] = {file.prefix}_w[i];",
         f"    if (theta) for (int32_t i = 0; i < {p}; ++i) s->u[i] = theta[i];",
         *_reads(file),
@@ -286,7 +289,8 @@ def _gradient(file: _File) -> str:
     ]
     space, slot = file.program.results[0]
     assert space == "u"
-    return "\n".join([*lines, f"    return s->u[{slot}];", "}", ""])
+    value = f"s->flag ? ({file.real})(0.0 / 0.0) : s->u[{slot}]" if fails else f"s->u[{slot}]"
+    return "\n".join([*lines, f"    return {value};", "}", ""])
 
 
 # --- the self-test ---------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from macrograd.compiler.targets.c.target import C
 from macrograd.compiler.targets.scalar.machine import kind_of
 from macrograd.compiler.targets.target import Request
 from macrograd.exporting.arrays_c import array, literal
-from macrograd.exporting.c import index_tables, result_copies
+from macrograd.exporting.c import FAILED, index_tables, result_copies
 from macrograd.value import Value
 
 _RUNS = 8  # copies of consecutive parameters; with more, a table of their places is shorter
@@ -43,7 +43,7 @@ class PredictorInC:
 
     def described(self) -> str:
         """Lines for the comment at the top of the file."""
-        prefix, fails = self._prefix, " Returns 0, or 1 if an index was out of range." if self.lowered.raises else ""
+        prefix, fails = self._prefix, f"\n   Returns 0, or 1 if {FAILED}." if self.lowered.raises else ""
         size = self._bytes * (self._uniform() + self._varying()) + 8
         return (
             f"   {prefix}_predict computes the outputs y[0] to y[{self._outputs - 1}] of a sample's numbers x, without "

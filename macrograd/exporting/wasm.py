@@ -43,7 +43,8 @@ def predicting(
     trained: Mapping[Value, int] | None = None,
     name: str = "predict",
 ) -> Part:
-    """`predict(x, y, rows)`: the results of samples, one after the other; returns 1 if an index was out of range.
+    """`predict(x, y, rows)`: the results of samples, one after the other; returns 1 if an index was out of range, or a loop
+    or solver failed.
 
     The parameters are those of the function, or those at the addresses `trained`.
     """
@@ -156,7 +157,7 @@ def _copy(code: Code, source: str, target: str, count: int) -> None:
 
 def differentiating(assembly: Assembly, compiled: Compiled) -> Part:
     """`gradient(theta, x, gradient)`: returns the value of one sample and writes its derivatives by the parameters, at
-    theta or, if that is 0, at the module's parameters; NaN if an index was out of range."""
+    theta or, if that is 0, at the module's parameters; NaN if an index was out of range, or a loop or solver failed."""
     special = compiled._traced()
     special.check_scalar()
     if not special.parameters:

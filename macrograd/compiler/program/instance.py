@@ -118,9 +118,14 @@ class Instance:
         self._read_from = self._sources()
         if not call.groups:
             at = _Place(call.count - 1, (-1,)) if call.backwards else _Place(0, (1,))
+            apart = call.guard is not None and call.counted
+            at = at.within(0, 0) if apart else at
             guard = self._guard(at)
             row = self._row(0, 0, (1,), at) if call.rows else None
-            self.steps.append(Loop(call.count, (*self._keep(at), *self._section(at, row)), guard))
+            body = *self._keep(at), *self._section(at, row, apart=apart)
+            if apart:  # sections that are left out are counted, too
+                body, guard = (Loop(1, body, guard), Loop(1, (self._next(2),))), None
+            self.steps.append(Loop(call.count, body, guard))
         elif call.backwards:
             self._run_back()
         else:
@@ -132,8 +137,9 @@ class Instance:
         if call.carry:
             self.steps.append(copy((call.carry,), results(0, (1,)), replace(self._local(self.inputs), member=(1,))))
 
-    def _section(self, at: _Place, row: Index | None, *, again: bool = False) -> Made:
-        """The steps of a section, whose first row is `row`; `again` if all but its carry has been stored before."""
+    def _section(self, at: _Place, row: Index | None, *, again: bool = False, apart: bool = False) -> Made:
+        """The steps of a section, whose first row is `row`; `again` if all but its carry has been stored before,
+        `apart` if its rounds are counted elsewhere."""
         body: Made = []
         k = self._rows(body, at, row)
         self._given(body, k, at)
@@ -142,7 +148,9 @@ class Instance:
         body += [x for x in moved if isinstance(x, (Instruction, Loop))]
         if not again:
             self._put_out(body, at)
-        body.append(self._hand_on(at.deep))
+        inputs = [self._local(self.inputs + k, inner=at.deep + 1) for k in range(self.call.carry)]
+        steps = copies(inputs, self._made(0, self.call.carry, at.deep + 1))
+        body.append(Loop(1, tuple(steps if apart else [*steps, self._next(at.deep + 1)])))
         return body
 
     # --- groups of sections -------------------------------------------------------------------------------------------
@@ -220,7 +228,7 @@ class Instance:
         if (call.number, 0) in self.stores.read:
             kept = self._stored(0, call.carry * call.count)(place, (call.carry,))
             self.steps.append(copy((call.count,), kept, 0.0))
-        return self._local(self.inputs + place, inner=1)
+        return self._local(self.inputs + place, inner=at.deep)
 
     def _keep(self, at: _Place) -> Made:
         """Store the carry before the section, if something reads it."""
@@ -323,15 +331,11 @@ class Instance:
                 body += copies(outs, self._made(number, width, at.deep))
             number += width
 
-    def _hand_on(self, deep: int) -> Loop:
-        """Overwrite the carry, and add to the number of the first round."""
-        call = self.call
-        inputs = [self._local(self.inputs + k, inner=deep + 1) for k in range(call.carry)]
-        steps = copies(inputs, self._made(0, call.carry, deep + 1))
-        here = self._local(self.base, inner=deep + 1)
-        move = float(-call.rounds if call.backwards else call.rounds)
-        steps.append(Instruction("dot", 0, (1,), here, segments=(Segment(1, 1.0, here), Segment(1, 1.0, move))))
-        return Loop(1, tuple(steps))
+    def _next(self, deep: int) -> Instruction:
+        """Add to the number of the first round."""
+        here = self._local(self.base, inner=deep)
+        move = float(-self.call.rounds if self.call.backwards else self.call.rounds)
+        return Instruction("dot", 0, (1,), here, segments=(Segment(1, 1.0, here), Segment(1, 1.0, move)))
 
 
 def _inner(operands: Sequence[Operand]) -> list[Operand]:

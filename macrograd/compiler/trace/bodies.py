@@ -36,6 +36,11 @@ class Body:
     outs: list[Any]
     kept: list[Any]
 
+    @property
+    def counts(self) -> bool:
+        """Whether anything is computed from the number of the round."""
+        return any(x is self.counter for made in [self.outs, self.kept, *(y.inputs for y in self.order)] for x in made)
+
 
 class Walks:
     """The walks over recorded bodies, which read elements of arrays."""

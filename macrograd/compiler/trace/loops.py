@@ -155,7 +155,7 @@ class Loops:
             memory = "sqrt"
         if count > MOST_NUMBERS and memory is None:
             refuse_numbers(f"the loop of {place}, of {count} rounds,", count)
-        early = bool(stops) and memory is None and self.rounds.stops
+        early = bool(stops) and memory in (None, "sqrt") and self.rounds.stops
         inside = bool(self._branches) or any(x is not None for x in self._around)
         alone = not self._around and not self._branches
         return _Asked(count, place, "sqrt" if early else memory, early, inside, alone)
@@ -283,11 +283,11 @@ class Loops:
     def _write(self, section: Section, body: Body, outside: dict[int, Any], lifted: dict[Place, Any]) -> None:
         """Write the rounds of a section, with these leaves for what comes from outside and for numbers."""
         plan, state = section.plan, section.carry
-        if plan.rounds > 1 or section.stops is None:  # a while_loop has no round number
+        if section.stops is None or body.counts:  # the rounds of a while_loop have no numbers
             section.counters = [self._new() for _ in range(plan.written)]
         section.outs = [[] for _ in body.kept]
         around, self.reads.section = self.reads.section, section
-        for k, number in enumerate(section.counters or [constant(0.0)], plan.head):
+        for k, number in enumerate(section.counters or [constant(0.0)] * plan.written, plan.head):
             mark = self._trace.count()
             state, columns = self._rounds(state, body, [(k, number)], outside, lifted)
             section.made.append([x for x in self._trace.since(mark) if x.op is not None])
