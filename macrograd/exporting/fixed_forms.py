@@ -81,21 +81,23 @@ def table_of(
     if np.isfinite(wider).all() and np.abs(wider).max() <= out * MOST:
         least, most = least - room, most + room
     exact: Floats = np.clip(curve(np.arange(least, most + 1).astype(np.float64) * scale) / out, -MOST, MOST)
+    changes = np.flatnonzero(np.diff(np.rint(exact))).tolist() or [0, most - least - 1]
+    first, last = least + changes[0], least + changes[-1] + 1  # no entries where it is flat at an end, as tanh is
     error = np.inf
     best: Table | None = None
     for bits in range(14, -1, -1):
-        count = max(1, -(-(most - least) >> bits)) + 1
+        count = max(1, -(-(last - first) >> bits)) + 1
         if count > _MOST_ENTRIES:
             break
-        nodes: Floats = np.minimum(least + (np.arange(count) << bits), most).astype(np.float64) * scale
+        nodes: Floats = np.minimum(first + (np.arange(count) << bits), most).astype(np.float64) * scale
         # Beyond the range the last one goes on along the line through its neighbour.
         entries = curve(nodes) / out
-        over = least + ((count - 1) << bits) - most
-        if over and count > 1:
+        over = first + ((count - 1) << bits) - most
+        if over > 0 and count > 1:
             step = (1 << bits) - over
             entries[-1] = entries[-2] + (entries[-1] - entries[-2]) * (1 << bits) / max(1, step)
         whole: Ints = np.clip(np.rint(np.nan_to_num(entries)), -MOST, MOST).astype(np.int64)
-        table = Table(least, least + ((count - 1) << bits), bits, whole)
+        table = Table(first, first + ((count - 1) << bits), bits, whole)
         off = float(np.abs(table.at(np.arange(least, most + 1)) - exact).max())
         if off < error:
             error, best = off, table
