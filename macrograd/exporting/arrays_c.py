@@ -7,13 +7,21 @@ from ctypes import c_float
 
 _LINE = 116  # characters
 
-FLASH = """/* Processors with a separate address space for flash (AVR, with -std=gnu99) keep the constants there. */
+FLASH = """#if !defined(__cplusplus) && !defined(_MSC_VER) && __STDC_VERSION__ < 199901L
+#error "the file is C99: compile it with -std=c99 or a later standard"
+#endif
+/* Processors with a separate address space for flash (AVR, with -std=gnu99) keep the constants there. */
 #ifndef MACROGRAD_FLASH
 #if defined(__FLASH) && !defined(__STRICT_ANSI__)
 #define MACROGRAD_FLASH __flash
 #else
 #define MACROGRAD_FLASH
 #endif
+#endif
+#if defined(__cplusplus) || defined(_MSC_VER)
+#define MACROGRAD_RESTRICT __restrict
+#else
+#define MACROGRAD_RESTRICT restrict
 #endif
 """
 

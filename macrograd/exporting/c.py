@@ -20,7 +20,7 @@ from macrograd.compiler.targets.c.vectors import with_vectors
 from macrograd.compiler.targets.scalar.machine import kind_of
 from macrograd.compiler.targets.target import Request
 from macrograd.exporting.arrays_c import FLASH, array, literal, table
-from macrograd.exporting.names_c import NamesInC, harmless
+from macrograd.exporting.names_c import NamesInC, harmless, header_of
 from macrograd.exporting.sizes_c import constant_bytes, scratch_bytes, stated
 from macrograd.exporting.subject import Examples, no_gradient
 
@@ -78,11 +78,8 @@ def write(
         *body,
         _selftest(file, compiled, examples, given),
     ]
-    guard = f"{prefix.upper()}_H"
-    return Written(
-        "\n".join(part for part in parts if part), f"#ifndef {guard}\n#define {guard}\n\n{interface}\n#endif\n",
-        constants, state, scratch,
-    )  # fmt: skip
+    source = "\n".join(part for part in parts if part)
+    return Written(source, header_of(prefix, interface), constants, state, scratch)
 
 
 def _file(compiled: Compiled, kind: str, prefix: str, called: NamesInC) -> _File:
@@ -129,14 +126,16 @@ def _interface(file: _File, name: str, sizes: str) -> str:
     prefix, real, outputs = file.prefix, file.real, len(file.program.results)
     u, v = _lengths(file)
     upper = prefix.upper()
-    fails = f"\n   Returns 0, or 1 if {FAILED}; y is then invalid." if file.lowered.raises else ""
+    fails, failed = "", ""
+    if file.lowered.raises:
+        fails = f"\n   Returns 0, or 1 if {FAILED}; y is then invalid."
+        failed = f"\n   It returns NaN if {FAILED}."
     if file.kind == "predict":
         what = f"{prefix}_predict computes y[0] to y[{outputs - 1}] from the inputs x.{fails}"
     else:
         what = (
             f"{prefix}_gradient returns the value at the parameters theta (0: those of this file) and inputs x, and\n"
-            f"   writes its derivative by each of the {upper}_PARAMETERS parameters."
-            + f"\n   It returns NaN if {FAILED}." * file.lowered.raises
+            f"   writes its derivative by each of the {upper}_PARAMETERS parameters.{failed}"
         )
     counts = [(f"{upper}_INPUTS", sum(file.sizes)), (f"{upper}_OUTPUTS", outputs)]
     if file.kind == "gradient":

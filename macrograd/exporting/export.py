@@ -112,6 +112,11 @@ def export(
         raise ValueError(f"export(kind={kind!r}) takes no optimizer: only kind='train' does")
     if lanes is not None and (not isinstance(lanes, int) or isinstance(lanes, bool) or not 1 <= lanes <= 256):
         raise ValueError(f"export(lanes={lanes!r}): lanes must be an integer from 1 to 256")
+    if header and (odd := set('"\\\n\r') & set(path.stem)):
+        raise ValueError(
+            f"export(header=True) to {path.name!r}: C cannot include a header with {min(odd)!r} in its name; give "
+            "another path"
+        )
     _check_int8(path, kind, dtype, calibration)
     subject = subject_of(what, args, kind, optimizer)
     if kind == "train" and subject.optimizer is None:
@@ -137,9 +142,9 @@ def export(
         )  # fmt: skip
     else:
         written = c.write(compiled, kind, prefix, beside, subject.name, called, examples, subject.args or ())
-    paths = [write_whole(path, written.source.encode("ascii"))]
+    paths = [write_whole(path, os.fsencode(written.source))]
     if header:
-        paths.append(write_whole(path.with_suffix(".h"), written.interface.encode("ascii")))
+        paths.append(write_whole(path.with_suffix(".h"), os.fsencode(written.interface)))
     return Exported(tuple(paths), written.constants, written.state, written.scratch)
 
 
@@ -183,9 +188,9 @@ def _export_int8(subject: Subject, path: Path, calibration: Any, *, header: bool
         )
     called = NamesInC(subject.names, prefix, "int16_t")
     written, reference = write_int8(compiled, calibration, prefix, beside, subject.name, called)
-    paths = [write_whole(path, written.source.encode("ascii"))]
+    paths = [write_whole(path, os.fsencode(written.source))]
     if header:
-        paths.append(write_whole(path.with_suffix(".h"), written.interface.encode("ascii")))
+        paths.append(write_whole(path.with_suffix(".h"), os.fsencode(written.interface)))
     return Exported(tuple(paths), written.constants, written.state, reference=reference)
 
 

@@ -20,7 +20,7 @@ from macrograd.exporting.fixed_c import FixedC
 from macrograd.exporting.fixed_quantize import quantize16
 from macrograd.exporting.fixed_scales import Measured
 from macrograd.exporting.int8 import LARGEST, CannotQuantizeError, Lookups, Quantized, Sums, quantize
-from macrograd.exporting.names_c import NamesInC, harmless
+from macrograd.exporting.names_c import NamesInC, harmless, header_of
 from macrograd.exporting.sizes_c import stated
 from macrograd.replay import Replay, operations
 from macrograd.value import Value
@@ -48,8 +48,7 @@ def write_int8(
     constants = file.constants + called.constants()
     interface = file.interface(name, stated(constants, quantized.state, 0))
     parts = [interface if header is None else f'#include "{header}"\n', *body, file.encode(), file.selftest(rows)]
-    guard = f"{prefix.upper()}_H"
-    outer = f"#ifndef {guard}\n#define {guard}\n\n{interface}\n#endif\n"
+    outer = header_of(prefix, interface)
     return Written("\n".join(part for part in parts if part), outer, constants, quantized.state, 0), quantized
 
 

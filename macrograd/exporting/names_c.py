@@ -21,6 +21,13 @@ def harmless(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_ .,:;()\[\]+=<>'-]", ".", text)[:60]
 
 
+def header_of(prefix: str, interface: str) -> str:
+    """The header with an interface, for C and for C++ that is linked to the file as C."""
+    guard = f"{prefix.upper()}_H"
+    begin, end = ("#ifdef __cplusplus\n" + text + "\n#endif\n" for text in ('extern "C" {', "}"))
+    return f"#ifndef {guard}\n#define {guard}\n\n{begin}{interface}\n{end}#endif\n"
+
+
 def string(text: str) -> str:
     """A C string that holds the text in UTF-8. Raises ValueError for text that a C string cannot hold."""
     data = text.encode("utf-8", "surrogatepass")

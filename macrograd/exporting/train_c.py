@@ -18,7 +18,7 @@ from macrograd.compiler.targets.scalar.registers import fits
 from macrograd.compiler.targets.target import Request
 from macrograd.exporting.arrays_c import array, literal
 from macrograd.exporting.c import Written, includes, index_tables, needs
-from macrograd.exporting.names_c import NamesInC, harmless
+from macrograd.exporting.names_c import NamesInC, harmless, header_of
 from macrograd.exporting.sizes_c import constant_bytes, scratch_bytes, stated
 from macrograd.exporting.subject import Examples, kept_states, steps_done
 from macrograd.exporting.train_predict_c import PredictorInC
@@ -90,8 +90,7 @@ def write_training(
         *body,
         training_selftest(compiled, optimizer, memory, done, prefix, file.real, examples),
     ]
-    guard = f"{prefix.upper()}_H"
-    outer = f"#ifndef {guard}\n#define {guard}\n\n{interface}\n#endif\n"
+    outer = header_of(prefix, interface)
     return Written("\n".join(part for part in parts if part), outer, constants, file.state_bytes(), scratch)
 
 

@@ -43,8 +43,8 @@ def predicting(
     trained: Mapping[Value, int] | None = None,
     name: str = "predict",
 ) -> Part:
-    """`predict(x, y, rows)`: the results of samples, one after the other; returns 1 if an index was out of range, or a loop
-    or solver failed.
+    """`predict(x, y, rows)`: the results of samples, one after the other; returns 1 if an index was out of range,
+    or a loop or solver failed.
 
     The parameters are those of the function, or those at the addresses `trained`.
     """

@@ -430,7 +430,7 @@ def test_a_loop_too_long_for_a_section_is_named_by_its_own_body() -> None:
         return [mg.tanh(z) + a * 0.1 for z in state[-1] for a in (A, B)][:60]
 
     def outer(_: object, x: mg.Value) -> mg.Value:
-        return mg.loop(mg.floor(x), wide, [x] * 60, most=90)[0]
+        return mg.loop(90, wide, [x] * 60)[0]
 
     with pytest.raises(
         ValueError, match=r"the loop of .*wide\(\) at .*test_written_loops.py:\d+ is in the body of one"
@@ -488,3 +488,25 @@ def test_such_a_loop_with_many_kept_values_is_refused(monkeypatch: pytest.Monkey
     monkeypatch.setattr(traced, "MOST_OPERATIONS", 140)
     with pytest.raises(mg.TraceError, match=r"a loop of 150 rounds in <lambda> .* its state holds 40 numbers"):
         mg.compile(lambda x: shifting(40, x))(np.ones(150))
+
+
+def test_rounds_of_a_count_that_depends_on_an_argument_are_sections_of_their_own() -> None:
+    """Long rounds in the body of another loop, each of which has its number."""
+
+    def wide(i: mg.Value, state: list[mg.Value]) -> list[mg.Value]:
+        return [mg.tanh(z) + a * 0.1 + 0.01 * i for z in state for a in (A, B)][:30]
+
+    def outer(_: object, x: mg.Value) -> mg.Value:
+        return mg.loop(mg.floor(x * x), wide, [x] * 30, most=40)[0]
+
+    def whole(x: Any) -> Any:
+        return mg.loop(3, outer, x, memory="sqrt")
+
+    A.grad = B.grad = 0.0
+    value = whole(2.5)
+    value.backward()
+    f = mg.compile(whole, backend="numpy")
+    assert f(2.5) == pytest.approx(value.data)
+    slopes = dict(zip(map(id, f.parameters), f.value_and_grad(f.theta(), 2.5)[1], strict=True))
+    assert [slopes[id(p)] for p in (A, B)] == pytest.approx([A.grad, B.grad])
+    A.grad = B.grad = 0.0

@@ -20,6 +20,7 @@ from macrograd import Value, datasets, losses, nn, optim
 from macrograd.compiler.step import TrainingLoop
 from macrograd.exporting.names_c import harmless
 
+A, B = Value(0.6), Value(-0.3)
 FLAGS = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wdouble-promotion", "-Wshadow", "-Werror"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 LONG = 20_000  # bytes of a C file
@@ -185,6 +186,60 @@ def test_the_header_stands_alone(tmp_path: Path) -> None:
         '#include "net.h"\n#include "net.h"\nint main(void) { return NET_INPUTS + (int)sizeof(net_state) == 0; }\n'
     )
     assert compiled(tmp_path / "user.c", "-c").exists()
+
+
+@needs_cc
+@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize("strict", [False, True])
+def test_files_are_cpp_too_and_stand_side_by_side(tmp_path: Path, strict: bool) -> None:
+    """Several files in one, as C and as C++, and a file in C behind its header in C++."""
+    loss = (lambda x: (mg.tanh(A * x[0]) + mg.exp(B) * mg.relu(x[1])) ** 2, [0.3, 0.7])
+    settings: dict[str, Any] = {"strict": strict, "header": True}
+    mg.export(loss[0], tmp_path / "one.c", loss[1], **settings)
+    mg.export(loss[0], tmp_path / "two.c", loss[1], kind="gradient", **settings)
+    mg.export(loss[0], tmp_path / "three.c", loss[1], kind="train", optimizer=optim.Adam(0.1), **settings)
+    rows = np.random.default_rng(0).normal(size=(20, 2))
+    mg.export(loss[0], tmp_path / "four.c", loss[1], dtype="int8", calibration=rows, header=True)
+    names = ["one", "two", "three", "four"]
+    body = (
+        "int main() { return sizeof(one_state) + sizeof(two_state) + sizeof(three_state) + sizeof(four_state) == 0; }\n"
+    )
+    (tmp_path / "all.c").write_text(
+        "".join(f'#include "{name}.c"\n' for name in names) + body.replace("()", "(void)", 1)
+    )
+    (tmp_path / "user.cpp").write_text(
+        "".join(f'#include "{name}.h"\n' for name in names)
+        + "int main() { one_state s; double x[2] = {0.3, 0.7}, y; one_predict(&s, x, &y); return !(y > 0); }\n"
+    )
+    assert compiled(tmp_path / "all.c").exists()
+    cpp = ["c++", "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"]
+    for kind in ("-DMACROGRAD_PLAIN", "-march=native"):
+        subprocess.run([*cpp, kind, "-fsyntax-only", "-x", "c++", str(tmp_path / "all.c")], check=True)
+    subprocess.run(["cc", *FLAGS, "-c", "-o", str(tmp_path / "one.o"), str(tmp_path / "one.c")], check=True)
+    program = tmp_path / "user"
+    subprocess.run([*cpp, "-o", str(program), str(tmp_path / "user.cpp"), str(tmp_path / "one.o"), "-lm"], check=True)
+    assert subprocess.run([str(program)], check=False).returncode == 0
+
+
+@needs_cc
+def test_an_older_standard_is_a_named_error(tmp_path: Path) -> None:
+    mg.export(MOONS, tmp_path / "net.c", [0.0, 0.0])
+    done = subprocess.run(
+        ["cc", "-std=c89", "-fsyntax-only", str(tmp_path / "net.c")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode
+    assert "the file is C99: compile it with -std=c99 or a later standard" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["2 net-\u00fc", "a'b", "x#y%20"])
+def test_paths_may_have_any_characters_that_an_include_can(tmp_path: Path, name: str) -> None:
+    exported = mg.export(MOONS, tmp_path / f"{name}.c", [0.0, 0.0], header=True)
+    assert f'#include "{name}.h"' in exported.paths[0].read_text("utf-8")
+    assert exported.paths[1].exists()
+    for odd in ('"', "\\", "\n"):
+        with pytest.raises(ValueError, match="C cannot include a header with"):
+            mg.export(MOONS, tmp_path / f"a{odd}b.c", [0.0, 0.0], header=True)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_sizes_are_those_of_the_file(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def lower(program: Program, machine: Machine, prefix: str, targets: Sequence[int
         if name == "block" and targets is not None:
             arrays = [f"a{k}" for k in range(program.inputs)]
             _update(code, machine, program, targets, arrays)
-            head += ", int32_t count" + "".join(f", {code.real} *restrict {a}" for a in arrays)
+            head += ", int32_t count" + "".join(f", {code.real} *MACROGRAD_RESTRICT {a}" for a in arrays)
         else:
             emitter = Emitter(code, machine, tables, name, read, reused, scalable=code if machine.scalable else None)
             emitter.steps(steps)
@@ -113,7 +113,9 @@ def _function(head: str, code: Code) -> str:
 def _arrays(lines: list[str], prefix: str, real: str) -> list[str]:
     """The lines, preceded by declarations of the arrays that they use."""
     text = "\n".join(lines)
-    declared = [f"    {real} *restrict {name} = s->{name};" for name in ("u", "v") if re.search(rf"\b{name}\b", text)]
+    declared = [
+        f"    {real} *MACROGRAD_RESTRICT {name} = s->{name};" for name in ("u", "v") if re.search(rf"\b{name}\b", text)
+    ]
     declared += [f"    const MACROGRAD_FLASH {real} *w = {prefix}_w;"] if re.search(r"\bw\b", text) else []
     declared += (
         [f"    const MACROGRAD_FLASH int32_t *tables = {prefix}_tables;"] if re.search(r"\btables\b", text) else []

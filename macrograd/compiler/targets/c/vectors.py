@@ -41,9 +41,10 @@ def with_vectors(prefix: str, real: str, functions: Iterable[str], *, strict: bo
         for name, kind, letter in (("MUL", "double", "D"), ("MULF", "float", "F"))
         if re.search(rf"\b{name}\(", text) or (real == kind and "PRODUCT(" in text)
     ]
-    if not strict or not products:
-        return functions
-    return [_KEEP, *products, *functions, "#undef KEEP_D\n#undef KEEP_F\n#undef MUL\n#undef MULF\n"]
+    if strict and products:
+        functions = [_KEEP, *products, *functions, "#undef KEEP_D\n#undef KEEP_F\n#undef MUL\n#undef MULF\n"]
+    # Several files may be included in one: helpers have a file's prefix, too.
+    return [re.sub(r"\bmg_(?=\w)", f"{prefix}_mg_", text) for text in functions]
 
 
 _KEEP = """/* KEEP_D and KEEP_F hide a double or float from the compiler, so that it does not fuse a product with a sum.
@@ -118,7 +119,7 @@ class _Vectors:
         names = ["V", "I", "W", "ALL", "LOAD", "STORE", "SELECT", *sorted(self.used & _RARE), *_BELOW]
         names += [name for name in ("U", *FUNCTIONS.values()) if name in self.used or (name == "U" and self.called)]
         names += [f"{name}{d}" for d in self._distances(self.lengths[0]) for name in ("LOW", "HIGH")]
-        ends = ["" if self.strict else _SLOW, *(f"#undef {name}" for name in names)]
+        ends = ["" if self.strict else _SLOW, _LOUD, *(f"#undef {name}" for name in names)]
         return ["\n".join(filter(None, parts)) + "\n", *functions, "\n".join(filter(None, ends)) + "\n"]
 
     def _distances(self, length: int) -> list[int]:
@@ -140,6 +141,7 @@ class _Vectors:
         prefix, size, used = self.prefix, self.size, self.used
         letter = "D" if self.real == "double" else "F"
         return [
+            _SILENT,
             "#if defined(__aarch64__)\n#include <arm_neon.h>\n#else\n#include <immintrin.h>\n#endif" * ("ROOT" in used),
             f"typedef {self.real} {prefix}_v __attribute__((vector_size({size} * W)));",
             f"typedef {self.real} {prefix}_m __attribute__((vector_size({size} * W), aligned({size}), may_alias));",
@@ -250,6 +252,14 @@ _SHUFFLE = """#ifdef __clang__
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (I){__VA_ARGS__})
+#endif"""
+# Which GCC and Clang, whose vectors these are, have in C++, too.
+_SILENT = """#ifdef __cplusplus
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpedantic" /* which is about compound literals */
+#endif"""
+_LOUD = """#if W > 1 && defined(__cplusplus)
+#pragma GCC diagnostic pop
 #endif"""
 _FAST = """#ifndef __clang__
 #pragma GCC push_options
