@@ -21,6 +21,8 @@ _BINARY = [
     "{0} + {1} * 0.5", "{0} * {1}", "{0} - {1}", "{0} / (1.0 + {1} * {1})", "mg.maximum({0}, {1})", "{0} * {1} + {0}",
     "mg.cond({0} < {1}, lambda: {0} * 0.7, lambda: mg.sin({1}))",
     "mg.while_loop(lambda s: abs(s) > 0.5, lambda s: s * 0.4, {0} + {1}, most=6)",
+    "mg.linalg.solve([[2.5 + abs({0}), mg.tanh({1})], [0.5, 3.0]], [{1}, {0}])[0]",
+    "mg.linalg.det([[{0}, 0.3], [{1}, 1.5]])", "{0} * mg.random.uniform(7, {i}, 2) + {1} * 0.1",
     "mg.where({0} < {1}, {0} * 0.5, {1})", "mg.where({0} > 0.1, mg.log(abs({0}) + 0.5), {1})", "mg.minimum({0}, {1})",
 ]  # fmt: skip
 
@@ -75,7 +77,9 @@ class _Writer:
             else:
                 lines.append(
                     f"{indent}{name} = "
-                    + self.rng.choice(_BINARY).format(self.leaf(names, counters), self.leaf(names, counters))
+                    + self.rng.choice(_BINARY).format(
+                        self.leaf(names, counters), self.leaf(names, counters), i=counters[-1][0]
+                    )
                 )
             names.append(name)
         fresh = [x for x in names if x not in state] or names
@@ -112,8 +116,9 @@ class _Writer:
         if counters and counters[0][1] > 5:
             count = self.rng.choice([2, 3, 5, 97])
         by_data = self.rng.random() < 0.15
+        most = 9 if counters else self.rng.choice([9, 90, 250, 700])
         if by_data:
-            count = 9
+            count = most
         size = self.rng.choice([1, 2, 3, 3, 5, 8, 12]) if count > 9 else self.rng.randint(1, 3)
         first = self.nested([self.rng.choice([*names, "0.0", "1.0", "x"]) for _ in range(size)])
         state = [f"s{label}_{k}" for k in range(size)]
@@ -122,9 +127,8 @@ class _Writer:
             lines.append(f"{indent}    ({', '.join(state[3:5])}), ({', '.join(state[5:])},) = {state[3]}_of.values()")
         lines += self.body(indent + "    ", state, [*counters, (f"i{label}", count)], deep)
         if by_data:
-            hundred = "abs(x) * 100"
-            whole = f"mg.mod({hundred}, 7) - mg.mod(mg.mod({hundred}, 7), 1)"
-            lines.append(f"{indent}{name} = mg.loop({whole}, body{label}, {first}, most=9)[0]")
+            whole = f"mg.floor(mg.mod(abs(x) * 1000, {most - 2}))"
+            lines.append(f"{indent}{name} = mg.loop({whole}, body{label}, {first}, most={most})[0]")
         else:
             memory = ', memory="sqrt"' if not counters and self.rng.random() < 0.4 else ""
             lines.append(
