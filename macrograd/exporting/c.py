@@ -16,7 +16,7 @@ from macrograd.compiler.program.program import Program
 from macrograd.compiler.targets.c.apart import constants_apart
 from macrograd.compiler.targets.c.lower import Lowered
 from macrograd.compiler.targets.c.target import C
-from macrograd.compiler.targets.c.vectors import with_vectors
+from macrograd.compiler.targets.c.vectors import VECTORS, with_vectors
 from macrograd.compiler.targets.scalar.machine import kind_of
 from macrograd.compiler.targets.target import Request
 from macrograd.exporting.arrays_c import FLASH, array, literal, table
@@ -66,7 +66,9 @@ def write(
     body = [
         includes(file.real, file.lowered.functions, strict=compiled.strict),
         _constants(file),
-        *with_vectors(prefix, file.real, file.lowered.functions, strict=compiled.strict),
+        *with_vectors(
+            prefix, file.real, file.lowered.functions, strict=compiled.strict, width=width_of(file.lowered, compiled)
+        ),
         _predict(file) if kind == "predict" else _gradient(file),
         called.functions(),
     ]
@@ -96,12 +98,18 @@ def _file(compiled: Compiled, kind: str, prefix: str, called: NamesInC) -> _File
     apart = constants_apart(program) if kind == "predict" else None
     number = kind_of(compiled.dtype)
     request = Request(apart or program, tuple(special.sizes), 0, compiled.dtype, compiled.strict)
-    lowered = C().write(request, prefix)
+    lowered = C().write(request, prefix, terms=True)
     names = tuple(compiled.argument(k) for k in range(len(special.sizes)))
     return _File(
         prefix, number.name, apart or program, lowered, tuple(special.sizes), names, called, weights, apart is not None,
         kind, compiled.strict,
     )  # fmt: skip
+
+
+def width_of(lowered: Lowered, compiled: Compiled) -> int:
+    """The numbers of the longest vector that the text for one sample is for: 1 if it has none."""
+    vectors = any("TOTAL(" in text for text in lowered.functions)
+    return VECTORS[0] // compiled.dtype.itemsize if vectors else 1
 
 
 def _lengths(file: _File) -> tuple[int, int]:

@@ -54,7 +54,7 @@ def write_training(
         prefix, compiled, special.sizes, program, C().write(wanted, prefix, lanes=lanes),
         update.program, C().write(rule_wanted, f"{prefix}_update", lanes=lanes, targets=targets), machine, states,
         called,
-        None if outputs is None else PredictorInC(outputs, special.parameters, prefix),
+        None if outputs is None else PredictorInC(outputs, special.parameters, prefix, terms=machine.width > 1),
     )  # fmt: skip
     memory = kept_states(optimizer, states_of, special.parameters)
     done = steps_done(optimizer, states_of, special.parameters)

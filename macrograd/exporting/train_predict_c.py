@@ -25,9 +25,10 @@ class PredictorInC:
 
     compiled  the model's outputs for one sample, as a traced function
     trained   the parameters in the order of the training's state
+    terms     whether the file has vectors, in which long sums are added up
     """
 
-    def __init__(self, compiled: Compiled, trained: Sequence[Value], prefix: str) -> None:
+    def __init__(self, compiled: Compiled, trained: Sequence[Value], prefix: str, *, terms: bool) -> None:
         special = compiled._traced()
         self.program: Program = pipeline.for_file(
             pipeline.value_program(special.source, batch=False, strict=compiled.strict)
@@ -36,7 +37,7 @@ class PredictorInC:
         self._bytes = kind_of(compiled.dtype).bytes
         self._inputs, self._outputs = sum(special.sizes), len(self.program.results)
         request = Request(self.program, tuple(special.sizes), 0, compiled.dtype, compiled.strict)
-        self.lowered = C().write(request, f"{prefix}_predict")
+        self.lowered = C().write(request, f"{prefix}_predict", terms=terms)
         places = {p: k for k, p in enumerate(trained)}
         self._parameters = [(places.get(p), p.data) for p in special.parameters]
         self._constants = np.asarray(self.program.constants, dtype=compiled.dtype).tolist()

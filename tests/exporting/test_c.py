@@ -538,3 +538,30 @@ def test_an_operation_without_a_form_is_named(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(LookupError, match="operation 'tanh' has neither a C form nor a formula to compose one from"):
         mg.export(lambda x: mg.tanh(x), tmp_path / "net.c", 1.0)
     assert not list(tmp_path.iterdir())
+
+
+WEIGHTS = [Value(w) for w in np.random.default_rng(2).normal(size=200).tolist()]
+
+
+def long_sums(x: Any) -> Any:
+    """Sums of 15 to 64 products with and without a first number, of neighbours and of others, one of them computed."""
+    found = [mg.dot(WEIGHTS[: len(y)], y) + first for first in (0.0, WEIGHTS[199]) for y in (x[:15], x[:16], x[:31])]
+    found += [mg.dot([WEIGHTS[40 * k + j] for j in range(33)], x[5:38]) for k in range(5)]
+    found += [mg.dot(WEIGHTS[:20], x[:40:2]), mg.dot(x[:20], x[20:40]), mg.sum(x), mg.dot(x, x) - x[3]]
+    return [*found, mg.sum([(a - WEIGHTS[7]) ** 2 for a in x]), mg.sum([-a * 0.5 for a in x[:17]])]
+
+
+@needs_cc
+@pytest.mark.parametrize("flags", LENGTHS, ids=["short", "long", "plain"])
+@pytest.mark.parametrize(("kind", "dtype"), [("predict", "float64"), ("predict", "float32"), ("gradient", "float32")])
+def test_long_sums_are_added_up_in_vectors(tmp_path: Path, kind: str, dtype: str, flags: tuple[str, ...]) -> None:
+    """In those of any length, and as numbers without."""
+    function = long_sums if kind == "predict" else lambda x: mg.sum([v * v for v in long_sums(x)]) * 0.01
+    exported = mg.export(function, tmp_path / "long.c", np.zeros(64), kind=kind, dtype=dtype)
+    text = exported.paths[0].read_text()
+    assert "TOTAL(" in text
+    program = checked(tmp_path / "long.c", "-DMACROGRAD_SELFTEST", *flags)
+    done = subprocess.run([str(program)], capture_output=True, text=True, check=False)
+    assert done.stdout == "long: 3 cases agree\n", done.stdout + done.stderr
+    strict = mg.export(function, tmp_path / "strict.c", np.zeros(64), kind=kind, dtype=dtype, strict=True)
+    assert "TOTAL(" not in strict.paths[0].read_text()  # whose order is that of the eager engine

@@ -212,6 +212,29 @@ class Code:
     ) -> list[str]:
         return self._loop(count, "W", body, carried)
 
+    def sums_of_terms(
+        self, count: int, add: Callable[[Counter, Sequence[str | None]], list[str]], starts: Sequence[str | None]
+    ) -> list[str]:
+        begun = None in starts
+        values = add(0, starts) if begun else [f"START({x})" for x in starts]
+        names = [self._fresh("c") for _ in values]
+        self._vectors.update(names)
+        for name, value in zip(names, values, strict=True):
+            self._put(f"V {name} = {value};")
+        index = self._fresh("i")
+        self._put(f"for (int32_t {index} = {'W' if begun else 0}; {index} < WHOLE({count}); {index} += W) {{")
+        self._depth += 1
+        for name, value in zip(names, add(index, names), strict=True):
+            self._assign(name, value)
+        self._depth -= 1
+        self._put("}")
+        return [self._number(f"TOTAL({name})") for name in names]
+
+    def other_terms(
+        self, count: int, add: Callable[[Counter, Sequence[str]], list[str]], starts: Sequence[str]
+    ) -> list[str]:
+        return self._loop(count, "1", add, [(self.real, x) for x in starts], f"WHOLE({count})")
+
     def store_sums(self, vectors: Sequence[str], address: str, step: int, *, add: bool) -> None:
         rows, n = ", ".join(self._each(x) for x in vectors), len(vectors)
         self._put(f"{{ V r[{n}] = {{{rows}}}; SUMS({self._pointer(address)}, {step}, r, {n}, {int(add)}); }}")
@@ -325,11 +348,12 @@ class Code:
         step: str,
         body: Callable[[Counter, list[str]], list[str]],
         carried: Sequence[tuple[str, str]],
+        first: str = "0",
     ) -> list[str]:
         names = [self._variable(kind, value) for kind, value in carried]
         index = self._fresh("i")
         move = f"++{index}" if step == "1" else f"{index} += {step}"
-        self._put(f"for (int32_t {index} = 0; {index} < {count}; {move}) {{")
+        self._put(f"for (int32_t {index} = {first}; {index} < {count}; {move}) {{")
         self._depth += 1
         after = body(index, list(names))
         after = [  # a value that another one takes over must not be overwritten before

@@ -75,7 +75,9 @@ def lower(program: Program, machine: Machine, prefix: str, targets: Sequence[int
             _update(code, machine, program, targets, arrays)
             head += ", int32_t count" + "".join(f", {code.real} *MACROGRAD_RESTRICT {a}" for a in arrays)
         else:
-            emitter = Emitter(code, machine, tables, name, read, reused, scalable=code if machine.scalable else None)
+            emitter = Emitter(
+                code, machine, tables, name, read, reused, scalable=code if machine.scalable or machine.terms else None
+            )
             emitter.steps(steps)
         helpers.update(code.functions)
         streams += [(s.block, {c for c, _, _ in s.records()}) for s in streams_of(steps)]

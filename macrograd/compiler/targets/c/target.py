@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,18 @@ from macrograd.compiler.targets.target import Request, Writer
 class C(Writer[Lowered]):
     name, needs = "c", "a C99 compiler"
 
-    def write(self, request: Request, prefix: str, *, lanes: int = 1, targets: Sequence[int] | None = None) -> Lowered:
+    def write(
+        self,
+        request: Request,
+        prefix: str,
+        *,
+        lanes: int = 1,
+        targets: Sequence[int] | None = None,
+        terms: bool = False,
+    ) -> Lowered:
         machine = machine_for(request.dtype, lanes, batch=request.program.batch, strict=request.strict)
+        if terms and not request.strict:
+            machine = replace(machine, terms=VECTORS[0] // machine.kind.bytes)
         return lower(request.program, machine, prefix, targets)
 
 

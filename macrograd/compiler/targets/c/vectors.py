@@ -95,7 +95,7 @@ class _Vectors:
         self.size = 8 if real == "double" else 4
         self.lengths = [bytes_ // self.size for bytes_ in VECTORS if bytes_ <= width * self.size]
         self.used = set(re.findall(r"\b[A-Z]+(?=\()", text))
-        self.exchanged = bool(self.used & {"SUMS", "TURN"})
+        self.exchanged = bool(self.used & {"SUMS", "TOTAL", "TURN"})
         self.called = bool(self.used & {*FUNCTIONS.values()})
 
     def around(self, functions: list[str]) -> list[str]:
@@ -114,6 +114,7 @@ class _Vectors:
             "#endif",
             self._sums() if "SUMS" in self.used else "",
             self._turn() if "TURN" in self.used else "",
+            self._total() if "TOTAL" in self.used else "",
             *functions_of_vectors(self.used, self.prefix, DOUBLE if self.real == "double" else SINGLE),
         ]
         names = ["V", "I", "W", "ALL", "LOAD", "STORE", "SELECT", *sorted(self.used & _RARE), *_BELOW]
@@ -154,6 +155,7 @@ class _Vectors:
             "#define SELECT(c, a, b) ((V)(((c) & (I)(a)) | (~(c) & (I)(b))))",
             "#define FIRST(n) ((I){COUNT} < (n) + (I){0})" * ("FIRST" in used),
             "#define ELEMENT(x, k) x[k]" * ("SUMS" in used),
+            "#define START(x) ((V){x})\n#define WHOLE(n) ((n) - (n) % W)" * ("TOTAL" in used),
             _KEEP_VECTOR.format(letter=letter) * ("PRODUCT" in used),
             self._roots() * ("ROOT" in used),
             _ROOT_OF_NUMBERS * (self.strict and "ROOT" in used),
@@ -189,6 +191,7 @@ class _Vectors:
             "#define SELECT(c, a, b) ((c) ? (a) : (b))",
             "#define FIRST(n) (0 < (n))" * ("FIRST" in used),
             "#define ELEMENT(x, k) x" * ("SUMS" in used),
+            "#define START(x) (x)\n#define WHOLE(n) (n)\n#define TOTAL(x) (x)" * ("TOTAL" in used),
             f"#define PRODUCT(name, a, b) {product}" * ("PRODUCT" in used),
             f"#define ROOT(name, x) const {real} name = {root}" * ("ROOT" in used),
         ]
@@ -215,6 +218,20 @@ static inline void {self.prefix}_sums({self.real} *to, int32_t step, V *r, int n
 }}
 #define SUMS {self.prefix}_sums"""
 
+    def _total(self) -> str:
+        joined = "\n".join(
+            f"#if W > {d}\n    x = SHUFFLE(x, x, LOW{d}) + SHUFFLE(x, x, HIGH{d});\n#endif"
+            for d in reversed(self._distances(self.lengths[0]))
+        )
+        return f"""#if W > 1
+/* The sum of the elements. */
+static inline {self.real} {self.prefix}_total(V x) {{
+{joined}
+    return x[0];
+}}
+#define TOTAL {self.prefix}_total
+#endif"""
+
     def _turn(self) -> str:
         exchanged = "\n".join(f"""#if W > {d}
     for (int k = 0; k < W; ++k) if (!(k & {d})) {{
@@ -234,7 +251,7 @@ static inline void {self.prefix}_turn({self.real} *to, int32_t step, const {self
 #define TURN {self.prefix}_turn"""
 
 
-_RARE = {"FIRST", "PRODUCT", "ROOT", "SUMS", "TURN"}
+_RARE = {"FIRST", "PRODUCT", "ROOT", "START", "SUMS", "TOTAL", "TURN", "WHOLE"}
 _BELOW = ("COUNT", "SHUFFLE", "ELEMENT", "KEEP_V")  # of which others consist
 _KEEP_VECTOR = """#if !defined(KEEP_{letter})
 #define KEEP_V(x) (void)0

@@ -57,6 +57,17 @@ class Scalable(Protocol):
     def store_sums(self, vectors: Sequence[str], address: str, step: int, *, add: bool) -> None:
         """Store the sums of each vector's elements, `step` apart, or add them to what is there."""
 
+    def sums_of_terms(
+        self, count: int, add: Callable[[Counter, Sequence[str | None]], list[str]], starts: Sequence[str | None]
+    ) -> list[str]:
+        """Sums of scalars: these and, added to a vector for each by `add`, as many of so many terms as are whole
+        vectors. None starts with the first vector of terms."""
+
+    def other_terms(
+        self, count: int, add: Callable[[Counter, Sequence[str]], list[str]], starts: Sequence[str]
+    ) -> list[str]:
+        """These sums and the terms that are left, one by one."""
+
     def turn(self, to: str, step: int, source: str, stride: int) -> None:
         """Copy a square, as large as a vector is long, whose rows are `stride` apart: they become the columns of one
         whose rows are `step` apart."""

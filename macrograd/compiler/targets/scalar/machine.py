@@ -23,7 +23,8 @@ class Machine:
     instruction that rounds a·b + c once, and no math library. `in_order` means that a sum over the batch adds sample by
     sample, so that it does not depend on the machine's vectors and blocks. With `team`, several threads run the code
     together. `rolled` code is short instead of fast, with the same numbers and tables: see `rolled`. The vectors of a
-    `scalable` machine have a length that divides `width` and is known when the text is compiled: it may be 1.
+    `scalable` machine have a length that divides `width` and is known when the text is compiled: it may be 1. On a
+    machine of scalars, up to `terms` neighbouring terms of a long sum may be added up at once (`terms.py`).
     """
 
     kind: Float
@@ -37,6 +38,7 @@ class Machine:
     team: bool = False
     rolled: bool = False
     scalable: bool = False
+    terms: int = 0
 
     @property
     def accumulators(self) -> int:

@@ -14,10 +14,10 @@ from macrograd.compiler.targets.scalar.code import Code, Counter, Scalable
 from macrograd.compiler.targets.scalar.inside import Computed
 from macrograd.compiler.targets.scalar.library import by_library, library_products
 from macrograd.compiler.targets.scalar.machine import Machine
-from macrograd.compiler.targets.scalar.values import Values
+from macrograd.compiler.targets.scalar.terms import Terms
 
 
-class Sums(Values):
+class Sums(Terms):
     """Writes dot and reduce."""
 
     def dot(self, instruction: Instruction, members: list[Member], vectors: list[SimdVector]) -> None:
@@ -31,6 +31,9 @@ class Sums(Values):
         sums: list[str] = []
         self.at.cache = {}
         for segment in instruction.segments:
+            if self.in_vectors(segment, tile):
+                sums = self.by_vectors(segment, tile, sums)
+                continue
             before = dict(self.at.cache)  # expressions known in a loop over the terms, and after it
 
             def step(t: Counter, values: list[str], segment: Segment = segment, before: Cache = before) -> list[str]:
@@ -170,7 +173,7 @@ class Sums(Values):
             new = []
             place = AffineCounter(width * ways, counter, k * width)
             for s, member in zip(values, members, strict=True):
-                parts = [self._term_vector(x, member, place, width, valid) for x in (segment.left, segment.right)]
+                parts = [self.term_vector(x, member, place, width, valid) for x in (segment.left, segment.right)]
                 new.append(self.code.multiply_add(parts[0], parts[1], s, width))
             return new
 
@@ -215,35 +218,6 @@ class Sums(Values):
 
         code.loop(FEW, way)
         return _added(code, [code.load(code.element(memory, str(k * width)), width) for k in range(FEW)], width)
-
-    def _term_vector(self, x: Operand, member: Member, start: AffineCounter, width: int, valid: int) -> str:
-        """An operand at `valid` contiguous terms, followed by 0."""
-        code = self.code
-        if isinstance(x, Computed):
-            return self._computed_terms(x, member, start, width, valid)
-        if isinstance(x, Index) and x.term == 1:
-            position = code.linear(start.offset, [(start.factor, start.counter)])
-            if valid == width:
-                key = ("term", x.base, x.member, member, start)
-                if key not in self.at.cache:
-                    counter = position if not position.lstrip("-").isdigit() else int(position)
-                    self.at.cache[key] = code.load(self.at.address(x, member, counter, 0, None), width)
-                return self.at.cache[key]
-            return code.masked_load(self.at.address(x, member, int(position), 0, None), width, valid)
-        scalar = code.splat(x, 1) if isinstance(x, float) else code.load(self.at.address(x, member, 0, 0, None), 1)
-        wide = code.broadcast(scalar, width)
-        if valid == width:
-            return wide
-        return code.select(code.mask(width, valid), wide, code.splat(0.0, width), width) if width > 1 else wide
-
-    def _computed_terms(self, x: Computed, member: Member, start: AffineCounter, width: int, valid: int) -> str:
-        known = ("terms", x.base, x.member, x.term, member, start, valid)
-        if known not in self.at.cache:
-            value = self.result_of(x.source, lambda y: self._term_vector(y, member, start, width, valid), width)
-            if valid < width:
-                value = self.code.select(self.code.mask(width, valid), value, self.code.splat(0.0, width), width)
-            self.at.cache[known] = value
-        return self.at.cache[known]
 
     def _few(self, tile: Sequence[object]) -> bool:
         """Whether a tile has so few sums that each may be several."""

@@ -29,7 +29,7 @@ class Values:
             return self.applied(instruction, [load(x) for x in instruction.args], width)
         total: str | None = None
         for segment in instruction.segments:
-            total = self.accumulate(total, *_factors(segment, load), width)
+            total = self.accumulate(total, *self.factors(segment, load), width)
         assert total is not None
         return total
 
@@ -43,7 +43,7 @@ class Values:
 
     def pair(self, segment: Segment, member: Member, t: Counter, vector: SimdVector) -> tuple[str | float, str]:
         """The factors of a product."""
-        return _factors(segment, lambda x: self.load(x, member, t, segment.count, vector))
+        return self.factors(segment, lambda x: self.load(x, member, t, segment.count, vector))
 
     def accumulate(self, total: str | None, left: str | float, right: str, width: int) -> str:
         """A sum with one more product; None is the sum of none."""
@@ -75,9 +75,10 @@ class Values:
                 square = self.code.binary("fmul", square, square, width)
         return result
 
-
-def _factors(segment: Segment, load: Callable[[Operand], str]) -> tuple[str | float, str]:
-    left, value = segment.left, load(segment.right)
-    if isinstance(left, float) and left in (1.0, -1.0):
-        return left, value
-    return load(left), value
+    @staticmethod
+    def factors(segment: Segment, load: Callable[[Operand], str]) -> tuple[str | float, str]:
+        """The factors of a product, of operands as `load` gives them; 1 and −1 as numbers."""
+        left, value = segment.left, load(segment.right)
+        if isinstance(left, float) and left in (1.0, -1.0):
+            return left, value
+        return load(left), value
