@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,22 +40,47 @@ def write_whole(
         with open(target, "wb") as file:
             file.writelines(pieces)
         return target
+    with _written_beside(target, pieces, sync=sync, mode=0o600 if private else 0o666) as temporary:
+        os.replace(temporary, target)
+    if sync:
+        _sync_directory(target.parent)
+    return target
+
+
+def write_together(files: Sequence[tuple[Path, bytes]]) -> tuple[Path, ...]:
+    """Write files that belong together, as `write_whole` does: none is replaced before all others are written."""
+    if any(path.exists() and not path.is_file() for path, _ in files):
+        return tuple([write_whole(path, content) for path, content in files])
+    targets = [check_place(path) for path, _ in files]
+    with ExitStack() as held:
+        made = [
+            held.enter_context(_written_beside(target, [content]))
+            for target, (_, content) in zip(targets, files, strict=True)
+        ]
+        for temporary, target in zip(made, targets, strict=True):
+            os.replace(temporary, target)
+    return tuple(targets)
+
+
+@contextmanager
+def _written_beside(target: Path, pieces: Iterable[Any], *, sync: bool = False, mode: int = 0o666) -> Iterator[Path]:
+    """A temporary file with this content beside its target, for as long as it is not renamed. An error names the
+    target."""
     temporary = target.parent / f".{target.name}.{os.urandom(4).hex()}"
-    mode = 0o600 if private else 0o666
     try:  # Ctrl-C may come as soon as the file is there
         with open(temporary, "xb", opener=lambda path, flags: os.open(path, flags, mode)) as file:
             file.writelines(pieces)
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
+        yield temporary
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # as where the disk is full
+            error.filename = str(target)
+        raise
+    finally:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
-        raise
-    if sync:
-        _sync_directory(target.parent)
-    return target
 
 
 def remove_remains(path: Path) -> None:

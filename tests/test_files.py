@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from macrograd._files import ending, write_whole
+from macrograd._files import ending, write_together, write_whole
 
 
 def test_it_writes_and_replaces(tmp_path: Path) -> None:
@@ -91,3 +92,23 @@ def test_endings() -> None:
         ending("x", (".png",))
     with pytest.raises(ValueError, match=r"cannot save 'x\.gif': .* must be one of \.png, \.svg, got '\.gif'"):
         ending("x.gif", (".png", ".svg"))
+
+
+def test_files_that_belong_together_are_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert write_together([(one, b"old"), (two, b"old")]) == (one, two)
+    opened: list[str] = []
+    real = os.open
+
+    def full(path: str | os.PathLike[str], *args: int) -> int:
+        opened.append(os.fspath(path))
+        if len(opened) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", full)
+        with pytest.raises(OSError, match=r"No space left on device: '.*two'"):
+            write_together([(one, b"new"), (two, b"new")])
+    assert sorted(tmp_path.iterdir()) == [one, two]
+    assert one.read_bytes() == two.read_bytes() == b"old"

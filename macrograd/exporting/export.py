@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from macrograd._dataclass import dataclass
-from macrograd._files import write_whole
+from macrograd._files import write_together, write_whole
 from macrograd._flags import flag
 from macrograd.compiler.compiled import Compiled
 from macrograd.exporting import c, onnx
@@ -142,10 +142,8 @@ def export(
         )  # fmt: skip
     else:
         written = c.write(compiled, kind, prefix, beside, subject.name, called, examples, subject.args or ())
-    paths = [write_whole(path, os.fsencode(written.source))]
-    if header:
-        paths.append(write_whole(path.with_suffix(".h"), os.fsencode(written.interface)))
-    return Exported(tuple(paths), written.constants, written.state, written.scratch)
+    paths = _write_c(path, written, header=header)
+    return Exported(paths, written.constants, written.state, written.scratch)
 
 
 def _export_wasm(compiled: Compiled, subject: Subject, kind: str, path: Path, lanes: int | None) -> Exported:
@@ -160,8 +158,13 @@ def _export_wasm(compiled: Compiled, subject: Subject, kind: str, path: Path, la
                 "or give another path"
             )
     written = write_wasm(compiled, subject, kind, path.stem, lanes, _SIDE_BY_SIDE // compiled.dtype.itemsize)
-    paths = write_whole(path, written.module), *(write_whole(x, written.wrapper.encode("ascii")) for x in scripts)
+    paths = write_together([(path, written.module), *((x, written.wrapper.encode("ascii")) for x in scripts)])
     return Exported(paths, written.constants, written.memory)
+
+
+def _write_c(path: Path, written: c.Written, *, header: bool) -> tuple[Path, ...]:
+    files = [(path, written.source), (path.with_suffix(".h"), written.interface)]
+    return write_together([(name, os.fsencode(text)) for name, text in files[: 1 + header]])
 
 
 def _check_int8(path: Path, kind: str, dtype: str | None, calibration: Any) -> None:
@@ -188,10 +191,8 @@ def _export_int8(subject: Subject, path: Path, calibration: Any, *, header: bool
         )
     called = NamesInC(subject.names, prefix, "int16_t")
     written, reference = write_int8(compiled, calibration, prefix, beside, subject.name, called)
-    paths = [write_whole(path, os.fsencode(written.source))]
-    if header:
-        paths.append(write_whole(path.with_suffix(".h"), os.fsencode(written.interface)))
-    return Exported(tuple(paths), written.constants, written.state, reference=reference)
+    paths = _write_c(path, written, header=header)
+    return Exported(paths, written.constants, written.state, reference=reference)
 
 
 def _traced(subject: Subject, dtype: str, *, strict: bool) -> Compiled:

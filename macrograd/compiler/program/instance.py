@@ -149,8 +149,8 @@ class Instance:
         if not again:
             self._put_out(body, at)
         inputs = [self._local(self.inputs + k, inner=at.deep + 1) for k in range(self.call.carry)]
-        steps = copies(inputs, self._made(0, self.call.carry, at.deep + 1))
-        body.append(Loop(1, tuple(steps if apart else [*steps, self._next(at.deep + 1)])))
+        hand_on = [*copies(inputs, self._made(0, self.call.carry, at.deep + 1))]
+        body.append(Loop(1, tuple(hand_on if apart else [*hand_on, self._next(at.deep + 1)])))
         return body
 
     # --- groups of sections -------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ number.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from macrograd.compiler.program.program import Index, Operand, Segment
 from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, Member, SimdVector
@@ -70,7 +71,8 @@ class Terms(Values):
             place = AffineCounter(1, i, 0)
             new = []
             for value, (member, _) in zip(values, tile, strict=True):
-                left, right = self.factors(segment, lambda x, m=member: self.term_vector(x, m, place, width, width))
+                load = partial(self.term_vector, member=member, start=place, width=width, valid=width)
+                left, right = self.factors(segment, load)
                 new.append(self.accumulate(value, left, right, width))
             return new
 
