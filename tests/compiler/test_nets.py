@@ -237,15 +237,16 @@ def test_steps_of_many_samples_follow_each_other_for_a_few_at_a_time(samples: in
 
 
 def test_a_round_has_as_many_samples_as_stay_in_the_nearest_cache() -> None:
-    def rounds(sizes: list[int]) -> int:
+    def rounds(sizes: list[int]) -> tuple[int, bool]:
         net = nn.MLP(2, sizes, seed=1)
         sample = pipeline.record(lambda x, y: losses.hinge(net(x), y), [(2,), ()])
-        over = over_nets(pipeline.gradient_program(sample, batch=True), 32, strict=False)
-        return next(step.count for step in over.block if isinstance(step, Loop))
+        program = pipeline.gradient_program(sample, batch=True)
+        loop = next(step for step in over_nets(program, 32, strict=False).block if isinstance(step, Loop))
+        return loop.count, any(step.out.base < program.uniform for step in loop.body if isinstance(step, Instruction))
 
-    assert rounds([4, 1]) == 4  # of eight samples
-    assert rounds([16, 16, 1]) == 8  # of four
-    assert rounds([40, 20, 1]) == 4  # whose parameters alone do not stay there
+    assert rounds([4, 1]) == (4, True)  # of eight samples, and with sums
+    assert rounds([16, 16, 1]) == (8, True)  # of four
+    assert rounds([40, 20, 1]) == (4, False)  # whose parameters alone do not stay there
 
 
 def test_sums_with_few_results_are_added_up_round_by_round_and_what_only_rounds_read_stays_in_place() -> None:

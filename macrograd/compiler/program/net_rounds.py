@@ -1,8 +1,9 @@
 """Steps of every sample over nets as loops over a few samples: what one step writes the next reads from the nearest
 cache.
 
-A sum over the samples joins the loop if it has fewer results than operands: a round adds the products of its samples to
-what the rounds before have left, in the same order, while the operands are still near. Numbers that nothing outside of
+A sum over the samples joins the loop if it has fewer results than operands and the parameters stay near, too: a round
+adds the products of its samples to what the rounds before have left, in the same order, while the operands are still
+near. Numbers that nothing outside of
 a loop reads then have the same places in every round (`with_windows`), so that they stay in that cache.
 """
 
@@ -25,9 +26,12 @@ _NEAR = 512  # slots, of a vector of 64 bytes each, that stay in the nearest cac
 def in_rounds(each: Sequence[Instruction], sums: Sequence[Instruction], samples: int) -> list[Step]:
     """Steps that every sample has for itself, the samples being their first counter, and what follows them in their
     row, sums over the samples among it. No number changes but for a sum's −0, which becomes 0."""
-    if len(each) < 2 or not all(map(_plain, each)) or not (size := _together(each, samples)):
+    if len(each) < 2 or not all(map(_plain, each)):
         return [*each, *sums]
-    joined = [_joins(total, samples, size) for total in sums]
+    size, near = _together(each, samples)
+    if size == samples:
+        return [*each, *sums]
+    joined = [near and _joins(total, samples, size) for total in sums]
     totals = [total for total, joins in zip(sums, joined, strict=True) if joins]
     body = [*[_part(step, size) for step in each], *[_part_of_sum(total, size) for total in totals]]
     return [
@@ -37,17 +41,18 @@ def in_rounds(each: Sequence[Instruction], sums: Sequence[Instruction], samples:
     ]
 
 
-def _together(each: Sequence[Instruction], samples: int) -> int:
-    """How many samples a round has; 0 if there are no rounds. As many as stay near, with what all samples read; where
-    that alone does not, as many as possible, since each round reads it again."""
+def _together(each: Sequence[Instruction], samples: int) -> tuple[int, bool]:
+    """How many samples a round has, and whether what all samples read stays near: as many as stay there with it; where
+    it alone does not, as many as possible, since each round reads it again."""
     sizes = [size for size in range(_MOST_TOGETHER, _LEAST_TOGETHER - 1, -1) if samples % size == 0]
     own, shared = set[int](), set[int]()
     for step in each:
         for x, count in _places(step):
             (own if x.member[0] else shared).update(x.slots((1, *step.dims[1:]), count).ravel().tolist())
-    few = min(sizes, default=samples)
-    size = next((size for size in sizes if len(shared) > _NEAR or len(shared) + size * len(own) <= _NEAR), few)
-    return size if size < samples else 0
+    if len(shared) > _NEAR:
+        return max(sizes, default=samples), False
+    fitting = (size for size in sizes if len(shared) + size * len(own) <= _NEAR)
+    return next(fitting, min(sizes, default=samples)), True
 
 
 def _plain(step: Instruction) -> bool:
