@@ -165,3 +165,22 @@ def test_equal_numbers_of_a_trace_are_one_constant_also_beside_parameters() -> N
     assert math.copysign(1.0, numbers[3].data) == -1.0
     assert numbers[4].data != numbers[5].data
     assert (w * 3.0).inputs[1] is not (w * 3.0).inputs[1]  # outside of a trace each Value owns its constants
+
+
+def test_what_was_computed_before_a_trace_comes_before_its_first_use() -> None:
+    w = [Value(2.0), Value(3.0)]
+    product = w[0] * w[1]
+    inner, result = mg.tanh(product), w[1] - w[0]
+    found = trace(lambda x: [x * x, inner * x, mg.sum([x, product, x]), result, inner], [()]).tape
+    assert str(found).splitlines() == [
+        "%0 = input 0",
+        "%1 = mul %0 %0",
+        "%2 = parameter 0",
+        "%3 = parameter 1",
+        "%4 = mul %2 %3",
+        "%5 = tanh %4",
+        "%6 = mul %5 %0",
+        "%7 = sum %0 %4 %0",
+        "%8 = sub %3 %2",
+        "return %1 %6 %7 %8 %5",
+    ]

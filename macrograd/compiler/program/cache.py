@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from macrograd.compiler.tape.tape import Tape
 
 _PARTS = {part.__name__: part for part in (Program, Instruction, Segment, Index, Loop, Stream, Results)}
 _FIELDS = {name: [field.name for field in fields(part)] for name, part in _PARTS.items()}
+_VALUES = {name: attrgetter(*names) for name, names in _FIELDS.items()}
+_PLAIN = frozenset((int, float, str, bool, type(None)))
 _KINDS = {"int64": np.int64, "int32": np.int32, "float64": np.float64, "bool": np.bool_}
 
 
@@ -49,13 +52,13 @@ def packed(program: Program) -> bytes:
 
     def tree(x: Any) -> Any:
         if isinstance(x, tuple):
-            return [tree(item) for item in x]
+            return [item if item.__class__ in _PLAIN else tree(item) for item in x]
         if isinstance(x, np.ndarray):
             arrays.append(np.ascontiguousarray(x))
             return {"array": len(arrays) - 1}
         name = type(x).__name__
         if name in _PARTS:
-            return {"part": name, "of": [tree(getattr(x, field)) for field in _FIELDS[name]]}
+            return {"part": name, "of": tree(_VALUES[name](x))}
         return x.item() if isinstance(x, np.generic) else x
 
     whole = tree(program)

@@ -47,15 +47,19 @@ class Index:
 
     def moved(self, rounds: tuple[int, ...]) -> int:
         """The slots that it has moved by these rounds of the loops around it, outermost first."""
-        return sum(shift * round_ for shift, round_ in zip(self.shifts, rounds, strict=False))
+        return sum([shift * round_ for shift, round_ in zip(self.shifts, rounds, strict=False)]) if rounds else 0
 
     def slots(self, dims: tuple[int, ...], count: int = 1, rounds: tuple[int, ...] = ()) -> Ints:
         """All slots in these rounds of the loops around it, as an array of shape (members, terms)."""
         n = prod(dims)
         if self.full is not None:
             return self.full.reshape(n, count) + self.moved(rounds)
+        if n == 1 and count == 1 and self.affine:
+            return np.full((1, 1), self.base + self.moved(rounds), dtype=np.int64)
         offsets = np.zeros(dims, dtype=np.int64)
         for axis, stride in enumerate(self.member):
+            if not stride:
+                continue
             shape = [1] * len(dims)
             shape[axis] = dims[axis]
             offsets = offsets + (np.arange(dims[axis]) * stride).reshape(shape)

@@ -70,7 +70,7 @@ def tape_of(
     """
     linker = linked(nodes, results)
     if linker.incomplete:
-        linker = linked(_completed(nodes, results), results)
+        linker = linked(_completed(nodes, linker.links()), results)
     if last:
         nodes.clear()
         results.clear()
@@ -103,21 +103,22 @@ def tape_of_links(
     return without_unused(_in_order(links, leaves), leaves.parameters)
 
 
-def _completed(nodes: Sequence[Value], results: Sequence[Value]) -> list[Value]:
+def _completed(nodes: Sequence[Value], links: Links) -> list[Value]:
     """The nodes, with Values that were computed from parameters before the trace inserted before their first use."""
+    strange = np.flatnonzero(links.use < 0)
+    highest = np.maximum.accumulate(~links.use[strange])  # they are numbered in order of first use
+    first = strange[np.searchsorted(highest, np.arange(len(links.strangers)))]
+    users = np.searchsorted(links.start, first, side="right") - 1
     seen = set(map(id, nodes))
+    computed = [x for x in nodes if x._a is not None]
     found: list[Value] = []
-
-    def complete(operands: Sequence[Value]) -> None:
-        for x in operands:
-            if x._a is not None and id(x) not in seen:
-                found.extend(y for y in topological(x, seen=seen) if y._a is not None)
-
-    for node in nodes:
-        complete(node.inputs)
-        found.append(node)
-    complete(results)
-    return found
+    done = 0
+    for x, user in zip(links.strangers.tolist(), users.tolist(), strict=True):
+        if x._a is not None:
+            found += computed[done:user]
+            found += [y for y in topological(x, seen=seen) if y._a is not None]
+            done = user
+    return found + computed[done:]
 
 
 def _in_order(links: Links, leaves: Leaves) -> Tape:

@@ -259,8 +259,11 @@ def reached(roots: Sequence[Any]) -> set[int]:
         x = stack.pop()
         if id(x) not in seen:
             seen.add(id(x))
-            if x.op is not None:
-                stack.extend(x.inputs)
+            a, b = x._a, x._b
+            if b is not None:
+                stack += (a, b)
+            elif a is not None:
+                stack += a if a.__class__ is tuple else (a,)
     return seen
 
 

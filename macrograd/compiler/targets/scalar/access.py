@@ -177,20 +177,19 @@ class Operands:
         """An operand's slot, times `scale`, without the rounds of loops: a number, and factors of counters."""
         constant = scale * x.base
         terms: list[tuple[int, Counter]] = []
-
-        def add(stride: int, place: AffineCounter) -> None:
-            nonlocal constant
-            factor = scale * stride
-            constant += factor * place.offset
-            if isinstance(place.counter, int):
-                constant += factor * place.factor * place.counter
-            elif factor * place.factor:
-                terms.append((factor * place.factor, place.counter))
-
         for stride, place in zip(x.member[: len(member)], member, strict=True):
-            add(stride, place)
-        add(x.term, AffineCounter(1, term, 0))
-        for factor, offset in self._table_offsets(x, member, term, count, scale):
+            if not stride:
+                continue
+            constant += scale * stride * place.offset
+            if isinstance(place.counter, int):
+                constant += scale * stride * place.factor * place.counter
+            elif place.factor:
+                terms.append((scale * stride * place.factor, place.counter))
+        if isinstance(term, int):
+            constant += scale * x.term * term
+        elif x.term:
+            terms.append((scale * x.term, term))
+        for factor, offset in () if x.affine else self._table_offsets(x, member, term, count, scale):
             if isinstance(offset, int):
                 constant += factor * offset
             else:
@@ -221,8 +220,6 @@ class Operands:
     ) -> Iterator[tuple[int, Counter]]:
         """The offsets that tables add to an operand's slot, times `scale`, as factors and numbers if the counters are
         known, otherwise loads: from tables of the products, which are integers of 32 bits, if they fit."""
-        if x.affine:
-            return
         tables = [
             (x.members, self._flat(member, x.members.shape)) if x.members is not None else None,
             (x.terms, [AffineCounter(1, term, 0)]) if x.terms is not None else None,

@@ -218,7 +218,7 @@ class Emitter(Walker[None], Kinds[None]):
             self.phase != "block"
             and instruction.kind in ("map", "dot")
             and instruction.members <= FEW
-            and not (self._axis(instruction) == "term" and instruction.terms >= 2 * FEW * self.machine.width)
+            and not (instruction.terms >= 2 * FEW * self.machine.width and self._axis(instruction) == "term")
         )
 
     def _feeds_long(self, instruction: Instruction) -> bool:

@@ -56,6 +56,8 @@ class Readers:
     def touched(self, x: Index, dims: tuple[int, ...], count: int, rounds: tuple[int, ...]) -> Ints:
         """The slots among these that an operand touches in all rounds, each once."""
         slots = x.slots(dims, count).ravel()
+        if len(slots) == 1 and not any(x.shifts):
+            return slots if self.first <= slots[0] < self.end and self._again[slots[0] - self.first] else slots[:0]
         reach = sum(abs(shift) * (n - 1) for shift, n in zip(x.shifts, rounds, strict=True))
         if slots.max() + reach < self.first or slots.min() - reach >= self.end:
             return np.empty(0, dtype=np.int64)
