@@ -114,13 +114,19 @@ _LARGE = 80.0  # exp of it is finite in float32, too
 
 
 _SMALL = 1e-18  # 1/x² of it is finite in float32
+_CLOSE = 2.0**-23  # −1 + this is not −1 in float32
 
 
 def _tame_power(base: Bounds, exponent: Bounds) -> bool:
     fixed = exponent[0] if exponent[0] == exponent[1] else NAN
     if INF > fixed >= 1.0 and (fixed == math.floor(fixed) or base[0] >= 0.0):
         return True
-    return base[0] > 0.0
+    if base[0] <= 0.0:
+        return False
+    low, high = (math.log(x) if x < INF else INF for x in base)
+    if fixed < 1.0:  # large numbers have small powers, or smaller ones than they are
+        return (fixed - 1.0) * low <= _LARGE
+    return all(e * x <= _LARGE for e in (exponent[0] - 1.0, exponent[1]) for x in (low, high) if e)
 
 
 # --- the rows --------------------------------------------------------------------------------------------------------
@@ -273,7 +279,7 @@ log1p = Op(
     onnx=in_onnx.log1p,
     cost=35,
     remedy="log1p needs a number above −1",
-    tame=lambda a: a[0] > -1.0,
+    tame=lambda a: a[0] > -1.0 + _CLOSE,
     about="log(1 + x), exact for small x. −∞ at −1, NaN below.",
 )
 sqrt = Op(

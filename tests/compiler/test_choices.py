@@ -27,6 +27,24 @@ CASES: dict[str, tuple[Callable[[Any], Any], float, float, float]] = {
     "a division by a subnormal constant": (lambda x: mg.minimum(x * x, x / 1e-310), 1.0, 2.0, 2.0),
     "an infinite exponent": (lambda x: mg.where(x > 0, x * x, mg.maximum(x, 0.5) ** INF), 1.0, 2.0, 2.0),
     "a product with an infinite constant": (lambda x: mg.where(x > 0, x * x, x * INF), 1.0, 2.0, 2.0),
+    "a product with a constant that is infinite in float32": (
+        lambda x: mg.where(x > 0, x * x, x * 1e39),
+        1.0,
+        2.0,
+        2.0,
+    ),
+    "a relu of one": (lambda x: mg.relu(1.0 - 1e200 * x) + x * x, 1.0, 2.0, 2.0),
+    "a division by a constant that is 0 in float32": (lambda x: mg.maximum(x * x, -x / 1e-60), 1.0, 2.0, 2.0),
+    "a root of one": (lambda x: mg.where(x > 0, x * x, mg.sqrt(1e-60 + 0.0 * x * x)), 1.0, 2.0, 2.0),
+    "a logarithm of what cancels": (
+        lambda x: mg.where(x > 0, x * x, mg.log(abs(x) * 0.0 + 1.0 + 1e-12 - 1.0)),
+        1.0,
+        2.0,
+        2.0,
+    ),
+    "log1p of what is -1 in float32": (lambda x: mg.where(x > 0, x * x, mg.log1p(x * x - 1.9999999999)), 1.0, 2.0, 2.0),
+    "an overflow of a power": (lambda x: mg.where(x > 0, x * x, (1 + x * x) ** (x * x * 1e4)), 1.0, 2.0, 2.0),
+    "an overflow of a negative power": (lambda x: mg.where(x > 0, x * x, (x * x * 0.0 + 1e-18) ** -50), 1.0, 2.0, 2.0),
     "a relu of a division by zero": (lambda x: mg.relu(-ops.div(x, 0.0)) + x * x, 1.0, 2.0, 2.0),
     "a division of a product": (lambda x: mg.where(x > 0, (x * x) / (x - x), x), -1.0, 1.0, 0.0),
     "maximum": (lambda x: mg.maximum(x + 1, mg.sqrt(x)), 0.0, 1.0, 0.0),
@@ -90,6 +108,7 @@ def test_eager(name: str) -> None:
 
 @EVERY
 @HOW
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")  # of constants beyond float32
 def test_compiled(name: str, backend: str, more: dict[str, Any]) -> None:
     f, at, first, second = CASES[name]
     p = Value(at)
@@ -253,6 +272,26 @@ def test_bounds() -> None:
     assert [Bounds(tape)(i) for i in range(9)] == [
         (-INF, INF), (0.0, INF), (2.0, 2.0), (2.0, INF), (-1.0, 1.0), (2.0, 6.0), (-INF, -2.0), (-0.5, 0.5), (2.0, 6.0),
     ]  # fmt: skip
+
+
+def test_bounds_are_those_of_float32_too() -> None:
+    tape = parse(
+        """%0 = input 0
+        %1 = constant 1e-60
+        %2 = mul %0 %0
+        %3 = add %2 %1
+        %4 = constant 1e+300
+        %5 = mul %4 %4
+        %6 = constant 1.0
+        %7 = constant -1.0000000001
+        %8 = dot %6 %7 %6 %6
+        %9 = constant 1e-30
+        %10 = mul %9 %9
+        return %10"""
+    )
+    assert [Bounds(tape)(i)[0] <= 0.0 for i in (1, 3, 10)] == [True] * 3
+    assert [Bounds(tape)(i)[1] for i in (4, 5)] == [INF, INF]
+    assert Bounds(tape)(8)[1] >= 0.0  # which may be 0
 
 
 @pytest.mark.parametrize("op", [op for op in ops.TABLE if op.arity], ids=lambda op: op.name)

@@ -44,3 +44,12 @@ def test_infinite_factors_meet_samples_alone(
         one.backward()
     np.testing.assert_allclose(value, np.mean([one.data for one in eager]), rtol=1e-12)
     np.testing.assert_allclose(found, [p.grad / samples for p in P], rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("samples", [1, 3, 67])
+@pytest.mark.parametrize("backend", ["llvm", "numpy"])
+def test_a_constant_that_is_infinite_in_float32_meets_samples_alone(backend: str, samples: int) -> None:
+    p = Value(0.5)
+    compiled = mg.compile(lambda x: mg.dot([1.0, p], [x, 1e39]), batch=True, backend=backend, dtype="float32")
+    assert compiled.value_and_grad([0.5], np.ones(samples)) == (INF, [INF])

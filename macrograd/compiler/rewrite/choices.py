@@ -24,7 +24,7 @@ nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,7 @@ class Choices:
         users = np.zeros(len(tape), dtype=bool)
         users[self.owner[candidates]] = True
         numbers = np.flatnonzero(tape.code == CONSTANT)
-        numbers = numbers[~np.isfinite(tape.leaf[numbers])]
+        numbers = numbers[~tapes.finite(tape.leaf[numbers])]
         used = np.zeros(len(tape), dtype=bool)
         used[tape.operand[users[tape.owner]]] = True
         numbers = numbers[used[numbers]]
@@ -232,7 +232,7 @@ class Choices:
 
 
 class Bounds:
-    """The lowest and highest values of entries, as far as the few operations before them tell."""
+    """The lowest and highest values of entries, in float32 too, as far as the few operations before them tell."""
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
@@ -242,11 +242,11 @@ class Bounds:
         code = int(self.tape.code[i])
         if code == CONSTANT:
             number = float(self.tape.leaf[i])
-            return (number, number) if number == number else _ANY
+            return _rounded((number, number)) if number == number else _ANY
         if code < 0 or not depth:
             return _ANY
         if i not in self._known:
-            self._known[i] = self._computed(ops.TABLE[code], self.tape.operands(i).tolist(), depth - 1)
+            self._known[i] = _rounded(self._computed(ops.TABLE[code], self.tape.operands(i).tolist(), depth - 1))
         return self._known[i]
 
     def _computed(self, op: ops.Op, operands: list[int], depth: int) -> tuple[float, float]:
@@ -265,10 +265,30 @@ class Bounds:
         return (max(low, 0.0), high) if a == b else (low, high)
 
 
-def _total(terms: Any) -> tuple[float, float]:
-    low, high = math.fsum(a for a, _ in terms) if all(a > -math.inf for a, _ in terms) else -math.inf, 0.0
-    high = math.fsum(b for _, b in terms) if all(b < math.inf for _, b in terms) else math.inf
-    return low, high
+def _rounded(bounds: tuple[float, float]) -> tuple[float, float]:
+    """The bounds with the 0 or infinity that a float32 has in place of numbers beyond its range: those above it are
+    anything from its end on."""
+    least, end = tapes.SINGLE_ENDS
+    found = [x for x in bounds if abs(x) < end]
+    for x in bounds:
+        if abs(x) <= least:
+            found.append(0.0)
+        elif abs(x) >= end:
+            found += [math.copysign(end, x), math.copysign(math.inf, x)]
+    return min(found), max(found)
+
+
+def _total(terms: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    return -_most([-a for a, _ in terms]), _most([b for _, b in terms])
+
+
+def _most(ends: list[float]) -> float:
+    """The largest sum of numbers up to these: more than 0 where what is left of it may be a rounding in float32."""
+    if math.inf in ends:
+        return math.inf
+    total, slack = math.fsum(ends), 2.0**-22 * math.fsum(map(abs, ends))
+    cancels = min(ends) < 0.0 < max(ends) and -slack <= total < slack
+    return slack if cancels else total
 
 
 def _times(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
@@ -308,7 +328,7 @@ def _untamed(tape: Tape, among: Ints, bounds: Bounds) -> Bools:
     """Which of the entries may have an infinite or NaN value or slope although their operands are finite."""
     found = np.zeros(len(tape), dtype=bool)
     numbers = among[(tape.code[among] == CONSTANT)]
-    found[numbers] = ~np.isfinite(tape.leaf[numbers])
+    found[numbers] = ~tapes.finite(tape.leaf[numbers])
     for code in tapes.distinct(tape.code[among]).tolist():
         tame = (code < 0 and code != CALL) or (code >= 0 and ops.TABLE[code].tame)
         if tame is True:

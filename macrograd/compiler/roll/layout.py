@@ -78,7 +78,7 @@ def sums_of(tape: Tape, varies: NDArray[np.bool_], strict: bool) -> tuple[Ints, 
     used = np.ones(n, dtype=bool)
     reduces = np.flatnonzero(tape.code == REDUCE)
     inner = tape.operand[tape.start[reduces]]
-    harmless = varies | ((tape.code == CONSTANT) & np.isfinite(tape.leaf))
+    harmless = varies | ((tape.code == CONSTANT) & tapes.finite(tape.leaf))
     harmful = np.zeros(n, dtype=bool)
     harmful[tape.owner[~tapes.at(harmless, tape.operand)]] = True
     fused = tapes.among(tape.code[inner], [ops.dot.code, ops.mul.code]) & (uses[inner] == 1) & ~harmful[inner]

@@ -57,6 +57,10 @@ Ints = NDArray[np.signedinteger[Any]]
 MOST = 1 << 29  # entries or operands of a tape: sums of a few of their numbers have 32 bits, too
 
 
+# What float32 rounds to 0, up to the first, and to an infinity, from the second on.
+SINGLE_ENDS = 2.0**-150, 2.0**128 - 2.0**103
+
+
 class TapeError(ValueError):
     """A tape that breaks the grammar or an invariant: always a bug in a pass, never the user's fault."""
 
@@ -306,6 +310,12 @@ def count_given(tape: Tape, code: int) -> int:
     it uses: of an array that a loop reads, not all may be there."""
     mine = tape.leaf[tape.code == code]
     return int(mine.max()) + 1 if len(mine) else 0
+
+
+def finite(numbers: Any) -> NDArray[np.bool_]:
+    """Which numbers are finite in float32, too: programs of both types are made from one tape."""
+    found: NDArray[np.bool_] = np.abs(numbers) < SINGLE_ENDS[1]
+    return found
 
 
 def kinds(tape: Tape, *, batch: bool) -> NDArray[np.bool_]:

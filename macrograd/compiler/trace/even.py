@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import field
 from functools import cache
-from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from macrograd._dataclass import dataclass
+from macrograd.compiler.tape.tape import SINGLE_ENDS
 from macrograd.compiler.trace.rounds import Unrolled
 from macrograd.graph import topological
 from macrograd.ops import CONSTANT
@@ -187,7 +187,9 @@ def _steps(
 
 def _kind(number: float) -> float | None:
     """A constant that may be simplified in another way than others; None for any other."""
-    special = not isfinite(number) or (abs(number) <= _SPECIAL and (2.0 * number).is_integer())
+    special = not SINGLE_ENDS[0] < abs(number) < SINGLE_ENDS[1] or (
+        abs(number) <= _SPECIAL and (2.0 * number).is_integer()
+    )
     return number if special else None
 
 
