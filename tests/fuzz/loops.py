@@ -125,6 +125,7 @@ class _Writer:
         lines = [f"{indent}def body{label}(i{label}, state):", f"{indent}    {self.taken_apart(state)} = state"]
         if size >= 6:  # the others are in a dict
             lines.append(f"{indent}    ({', '.join(state[3:5])}), ({', '.join(state[5:])},) = {state[3]}_of.values()")
+        deep = 0 if by_data and most > 9 else deep  # many rounds with a loop in each may be too long to be compiled
         lines += self.body(indent + "    ", state, [*counters, (f"i{label}", count)], deep)
         if by_data:
             whole = f"mg.floor(mg.mod(abs(x) * 1000, {most - 2}))"
