@@ -147,6 +147,7 @@ def _of_table(table: tables.Table, arguments: argparse.Namespace) -> Data:
         kind=kinds, markers=arguments.missing,
     )  # fmt: skip
     X, _ = plan.numbers(table.rows(target.rows))
+    target = replace(target, notes=(*target.notes, *tables.telling_notes(plan, X, target)))
     data = Data(
         table.name, X[trained], target.y[trained], target.classes, plan.names, target.name,
         held=(X[held], target.y[held]) if len(held) else None, table=table, plan=plan, learned=target,

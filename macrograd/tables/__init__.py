@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from macrograd.tables.table import of as from_frame
     from macrograd.tables.target import Target, labels_of
     from macrograd.tables.target import of as target_of
+    from macrograd.tables.telling import notes as telling_notes
 else:
     __getattr__, __dir__ = lazy(
         __name__,
@@ -32,6 +33,7 @@ else:
             "reading": "is_address, read",
             "table": "Table, column_of, is_frame, listed, needs_plan, of as from_frame",
             "target": "Target, labels_of, of as target_of",
+            "telling": "notes as telling_notes",
         },
     )
 
@@ -50,4 +52,5 @@ __all__ = [
     "plan_of",
     "read",
     "target_of",
+    "telling_notes",
 ]
