@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from written import MACHINE, agrees, before, count, dot, in_block, operands
 
+import macrograd as mg
+from macrograd import Value
 from macrograd.compiler.program.program import Index, Instruction, Segment
 from macrograd.compiler.targets.scalar.access import SCALAR, AffineCounter, SimdVector
 from macrograd.compiler.targets.scalar.machine import Machine
@@ -154,3 +156,22 @@ def test_swapped_counters_name_the_same_slots() -> None:
     for a, b in ((one.out, other.out), *((getattr(one.segments[0], side), getattr(other.segments[0], side))
                                          for side in ("left", "right"))):  # fmt: skip
         np.testing.assert_array_equal(a.slots((3, 7)).reshape(3, 7), b.slots((7, 3)).reshape(7, 3).T)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("tiers", ["first", "best"])
+@pytest.mark.parametrize("terms", [3, 17, 71, 130])
+def test_sums_of_negative_zeros_are_negative_zeros(
+    terms: int, tiers: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """−0.0 is what sums begin with, and what is added where the terms fill no vector."""
+    monkeypatch.setenv("MACROGRAD_TIERS", tiers)
+    zeros, w = [Value(-0.0)] * terms, [Value(-0.0) for _ in range(terms)]
+
+    def f(x: list[Value]) -> list[Value]:
+        products = [mg.dot(w, [a * (k + 1.0) for a in x]) for k in range(3)]
+        return [mg.sum(zeros), mg.sum(w), mg.mean(w), mg.dot(w, [abs(a) for a in x]), *products]
+
+    found = mg.compile(f, dtype=dtype, backend="llvm")(np.linspace(1.0, 2.0, terms))
+    assert (found == 0.0).all()
+    assert np.signbit(found).all()

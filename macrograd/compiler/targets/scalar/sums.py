@@ -77,7 +77,7 @@ class Sums(Terms):
         code = self.code
         ways = FEW
         rounds, rest = divmod(segment.count - first, ways)
-        zero = code.splat(0.0, 1)
+        zero = code.splat(-0.0, 1)
 
         def some(i: Counter, values: list[str]) -> list[str]:
             self.at.cache = {}
@@ -108,14 +108,17 @@ class Sums(Terms):
         return isinstance(x, float) or (x.terms is None and x.full is None)
 
     def across(self, instruction: Instruction, members: list[Member], _: list[SimdVector]) -> None:
-        """Sums over lanes (and terms), or over contiguous terms; then over each vector's elements."""
+        """Sums over lanes (and terms), or over contiguous terms; then over each vector's elements.
+
+        Those over terms begin with −0.0, since x + −0.0 is x for every x; those over lanes with 0.0, as gradients do in
+        the eager engine."""
         code = self.code
         if self.at.axis == "lane" and self.machine.in_order:
             self._in_order(instruction, members)
             return
         width = width_of(instruction, self.machine, self.at.axis)
         kind = code.kind.vector(width)
-        sums = [code.splat(0.0, width)] * len(members)
+        sums = [code.splat(0.0 if self.at.axis == "lane" else -0.0, width)] * len(members)
         for segment in instruction.segments:
             if self.at.axis == "lane":
                 sums = self._across_lanes(segment, members, sums, width, kind)
@@ -174,19 +177,21 @@ class Sums(Terms):
             place = AffineCounter(width * ways, counter, k * width)
             for s, member in zip(values, members, strict=True):
                 parts = [self.term_vector(x, member, place, width, valid) for x in (segment.left, segment.right)]
-                new.append(self.code.multiply_add(parts[0], parts[1], s, width))
+                more = self.code.multiply_add(parts[0], parts[1], s, width)
+                # Where there is no term, a sum stays as it is: one of −0.0 would be 0.0 with 0·0 added.
+                new.append(more if valid == width else self.code.select(self.code.mask(width, valid), more, s, width))
             return new
 
         # A few sums alone would be bound by latency: several partial sums of each run side by side.
         ways = FEW if self._few(members) and full >= 2 * FEW else 1
-        if ways > 1 and self.machine.rolled and sums == [self.code.splat(0.0, width)]:
+        if ways > 1 and self.machine.rolled and sums == [self.code.splat(-0.0, width)]:
             rounds = full // ways
             sums = [self._way_by_way(partial(chunk, ways=1), rounds, width, kind)]
             for k in range(rounds * ways, full):
                 sums = chunk(sums, 0, k, 1)
         elif ways > 1:
             rounds = full // ways
-            zeros = [self.code.splat(0.0, width)] * ((ways - 1) * len(members))
+            zeros = [self.code.splat(-0.0, width)] * ((ways - 1) * len(members))
 
             def several(i: Counter, values: list[str]) -> list[str]:
                 size = len(members)
@@ -206,7 +211,7 @@ class Sums(Terms):
     ) -> str:
         """The several sums of vectors of terms, one after the other."""
         code = self.code
-        memory, zero = code.scratch(FEW * width), code.splat(0.0, width)
+        memory, zero = code.scratch(FEW * width), code.splat(-0.0, width)
 
         def way(k: Counter, _: list[str]) -> list[str]:
             def some(i: Counter, values: list[str]) -> list[str]:

@@ -23,7 +23,7 @@ class Terms(Values):
     """Reads the terms of sums as vectors, and adds them up in vectors where members are scalars."""
 
     def term_vector(self, x: Operand, member: Member, start: AffineCounter, width: int, valid: int) -> str:
-        """An operand at `valid` contiguous terms, followed by 0."""
+        """An operand at `valid` contiguous terms, followed by any numbers."""
         code = self.code
         if isinstance(x, Computed):
             return self._computed_terms(x, member, start, width, valid)
@@ -39,18 +39,14 @@ class Terms(Values):
         if self.at.axis == "none":  # it may be in a register alone
             return self.at.load(x, member, 0, 0, SCALAR)
         scalar = code.splat(x, 1) if isinstance(x, float) else code.load(self.at.address(x, member, 0, 0, None), 1)
-        wide = code.broadcast(scalar, width)
-        if valid == width:
-            return wide
-        return code.select(code.mask(width, valid), wide, code.splat(0.0, width), width) if width > 1 else wide
+        return code.broadcast(scalar, width)
 
     def _computed_terms(self, x: Computed, member: Member, start: AffineCounter, width: int, valid: int) -> str:
         known = ("terms", x.base, x.member, x.term, member, start, valid)
         if known not in self.at.cache:
-            value = self.result_of(x.source, lambda y: self.term_vector(y, member, start, width, valid), width)
-            if valid < width:
-                value = self.code.select(self.code.mask(width, valid), value, self.code.splat(0.0, width), width)
-            self.at.cache[known] = value
+            self.at.cache[known] = self.result_of(
+                x.source, lambda y: self.term_vector(y, member, start, width, valid), width
+            )
         return self.at.cache[known]
 
     def in_vectors(self, segment: Segment, tile: Sequence[tuple[Member, SimdVector]]) -> bool:
