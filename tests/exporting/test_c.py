@@ -565,3 +565,16 @@ def test_long_sums_are_added_up_in_vectors(tmp_path: Path, kind: str, dtype: str
     assert done.stdout == "long: 3 cases agree\n", done.stdout + done.stderr
     strict = mg.export(function, tmp_path / "strict.c", np.zeros(64), kind=kind, dtype=dtype, strict=True)
     assert "TOTAL(" not in strict.paths[0].read_text()  # whose order is that of the eager engine
+
+
+@needs_cc
+@pytest.mark.parametrize("flag", ["-O0", "-O1"])
+def test_parameters_and_inputs_with_the_same_place_are_two_vectors(tmp_path: Path, flag: str) -> None:
+    """Both begin at 0, each in its own array."""
+    w = [Value(0.1 * k - 1.0) for k in range(20)]
+
+    mg.export(lambda x: mg.dot(w, x), tmp_path / "f.c", np.ones(20))
+    result = subprocess.run(
+        [str(compiled(tmp_path / "f.c", flag, "-DMACROGRAD_SELFTEST"))], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout) == (0, "f: 3 cases agree\n")

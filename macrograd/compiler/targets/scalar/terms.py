@@ -30,7 +30,7 @@ class Terms(Values):
         if isinstance(x, Index) and x.term == 1:
             position = code.linear(start.offset, [(start.factor, start.counter)])
             if valid == width:
-                key = ("term", x.base, x.member, member, start)
+                key = ("term", x.space, x.base, x.shifts, x.member, member, start)
                 if key not in self.at.cache:
                     counter = position if not position.lstrip("-").isdigit() else int(position)
                     self.at.cache[key] = code.load(self.at.address(x, member, counter, 0, None), width)
@@ -42,7 +42,7 @@ class Terms(Values):
         return code.broadcast(scalar, width)
 
     def _computed_terms(self, x: Computed, member: Member, start: AffineCounter, width: int, valid: int) -> str:
-        known = ("terms", x.base, x.member, x.term, member, start, valid)
+        known = ("terms", x.space, x.base, x.shifts, x.member, x.term, member, start, valid)
         if known not in self.at.cache:
             self.at.cache[known] = self.result_of(
                 x.source, lambda y: self.term_vector(y, member, start, width, valid), width
