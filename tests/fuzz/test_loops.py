@@ -16,7 +16,7 @@ def test_random_loops_are_those_of_the_eager_engine(seed: int) -> None:
 
 
 def test_a_round_too_few_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    cases = [loops.case(seed) for seed in range(4)]
+    cases = [loops.case(seed) for seed in (6, 7)]
     compiled = mg.compile
 
     def shorter(fn, **how):
