@@ -34,19 +34,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 success, 2 bad input (explained in one line on standard error), 130 interrupted, 141 output closed by its reader.
     The process then only ends, which Ctrl-C does not turn into a failure.
     """
-    code = _code(sys.argv[1:] if argv is None else argv)
-    if argv is None:
-        with suppress(ValueError):  # not the main thread, which alone gets signals
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return code
+    return _code(sys.argv[1:], _end) if argv is None else _code(argv, lambda: None)
 
 
-def _code(argv: Sequence[str]) -> int:
+def _end() -> None:
+    """The work is over, or given up: Ctrl-C has nothing to end any more."""
+    with suppress(ValueError):  # not the main thread, which alone gets signals
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _code(argv: Sequence[str], end: Callable[[], None]) -> int:
     try:
         code = dispatch(argv)
         sys.stdout.flush()
+        end()
         return code
     except KeyboardInterrupt as interrupt:
+        end()  # before another one comes into what is printed
         print(f"macrograd: interrupted{f' {interrupt}' if str(interrupt) else ''}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
@@ -58,6 +62,8 @@ def _code(argv: Sequence[str]) -> int:
         return _fail(f"{where}{error.strerror or error}")
     except (UsageError, ValueError, ArithmeticError, ImportError) as error:
         return _fail(str(error))
+    finally:
+        end()
 
 
 def _fail(message: str) -> int:

@@ -191,6 +191,34 @@ def test_ctrl_c_after_the_work_changes_nothing(command: str, code: int, out: str
     assert ran.stderr.count("\n") == (1 if code else 0)
 
 
+# The second one comes while the first is told of.
+TWICE = """
+import signal, sys
+from macrograd import cli
+
+class Telling:
+    def write(self, text, own=sys.stderr):
+        signal.raise_signal(signal.SIGINT)
+        own.write(text)
+
+    def flush(self):
+        pass
+
+def interrupted(argv):
+    sys.stderr = Telling()
+    signal.raise_signal(signal.SIGINT)
+
+cli.dispatch = interrupted
+sys.exit(cli.main())
+"""
+
+
+def test_a_second_ctrl_c_while_the_first_is_told_of_changes_nothing() -> None:
+    ran = subprocess.run([sys.executable, "-c", TWICE], capture_output=True, text=True, check=False)
+    assert ran.returncode == 130
+    assert ran.stderr == "macrograd: interrupted\n"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows answers a closed pipe in another way")
 def test_a_closed_pipe_is_quiet() -> None:
     with process("train", "moons", "--samples", "20", "--steps", "1000000000") as running:
