@@ -16,7 +16,7 @@ from macrograd.compiler.step import TrainingLoop
 from macrograd.compiler.targets.llvm import execute, stopping
 from macrograd.compiler.targets.llvm import steps as native_steps
 from macrograd.compiler.targets.llvm.stopping import Interruptible
-from macrograd.train import fitting
+from macrograd.train import pace
 from tests.interrupts import interrupted
 
 pytest.importorskip("llvmlite")
@@ -214,7 +214,7 @@ def test_steps_made_from_python_stop_between_two() -> None:
 def test_the_many_short_steps_of_a_fit_need_no_thread(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as take a moment run together, and a thread that only waits for them would cost a hundredth of it."""
     monkeypatch.setattr(native_steps, "LONG", most)
-    monkeypatch.setattr(fitting, "_RUN_SECONDS", 1e9)  # 1 step, then 8, then 64
+    monkeypatch.setattr(pace, "RUN_SECONDS", 1e9)  # 1 step, then 8, then 64
     made, threads = [], []
     run, begin = TrainingLoop.run, Interruptible.__init__
     monkeypatch.setattr(TrainingLoop, "run", lambda *x, **known: made.append(len(x[2])) or run(*x, **known))

@@ -220,7 +220,7 @@ class Fitting:
                 batch = self.batch(count)
             with self.interrupts.held():
                 number, below = self.first + self.step + 1, None if self.part.samples.streamed else self.order.samples
-                # Several steps take about `_RUN_SECONDS`, so that Ctrl-C can wait for them.
+                # Several steps take about `pace.RUN_SECONDS`, so that Ctrl-C can wait for them.
                 outcome = self.engine.run(
                     batch.places, batch.lengths, batch.rates, number, below=below, brief=count > 1
                 )

@@ -9,7 +9,7 @@ from macrograd.train.samples.order import Order
 
 # A run of steps takes about this many seconds: long enough that Python between the runs costs nothing, short enough for
 # Ctrl-C, progress and checkpoints.
-_RUN_SECONDS = 0.05
+RUN_SECONDS = 0.05
 _MOST_STEPS = 1 << 18
 _MOST_BYTES = 1 << 25  # of rows copied from a file for one run
 
@@ -51,5 +51,5 @@ class Pace:
     def adapt(self, count: int, seconds: float) -> None:
         """So many steps took so long: the next runs take the intended time, but are never many more steps at once than
         are known to fit."""
-        wanted = count * _RUN_SECONDS / max(seconds, 1e-7)
+        wanted = count * RUN_SECONDS / max(seconds, 1e-7)
         self._per_run = int(max(1, min(wanted, 8 * self._per_run, self._limit)))

@@ -238,16 +238,17 @@ def test_the_size_is_bounded_and_the_oldest_go_first(folder: Path, monkeypatch: 
 
 def test_what_killed_processes_left_is_removed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "CHECK_EVERY", 1)
-    replace, left = os.replace, []
-    monkeypatch.setattr(os, "replace", lambda temporary, path: left.append((temporary, path)))
-    for k in range(2):
-        cache.store(f"{k:064x}", b"code")
-    monkeypatch.setattr(os, "replace", replace)
+    left: list[tuple[Path, Path]] = []
+    with monkeypatch.context() as killed:  # before it can rename the file, or remove it
+        killed.setattr(os, "replace", lambda temporary, path: left.append((temporary, path)))
+        killed.setattr(os, "unlink", lambda path: None)
+        for k in range(2):
+            cache.store(f"{k:064x}", b"code")
     (old, _), (new, path) = left
     os.utime(old, (1000, 1000))
     cache.store(KEY, b"code")
     assert not Path(old).exists()
-    replace(new, path)  # by a process that is still writing
+    os.replace(new, path)  # by a process that is still writing
     assert cache.load(Path(path).stem) == b"code"
 
 
