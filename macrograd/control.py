@@ -123,7 +123,9 @@ def while_loop(condition: Callable[[Any], Any], body: Callable[[Any], Any], stat
     In a compiled function each sample has its own number of rounds, and keeps its state once its condition has failed.
     No further round is begun when all samples of a block are done, if a round has 50 operations or more. Shorter rounds
     are done in sections of about √most rounds, of which no further one is begun. All `most` rounds are done if they are
-    short and fewer than 200, and with `strict=True` where the sections would be rounded in another order.
+    short and fewer than 200, and with `strict=True` where the sections would be rounded in another order. Where a
+    strict derivative would be added up in an order that depends on the number of rounds, they are done twice, the first
+    time only to count them.
 
     Raises RuntimeError if the condition still holds after `most` rounds, and TypeError and ValueError as `loop` does.
     """
@@ -171,20 +173,48 @@ def rounds_while(
 
     @wraps(body, updated=())
     def masked(_: Any, now: Any) -> Any:
-        active, scalars = now
+        active, scalars, *done = now
         with program.guard(active):
             goes = program.test(_truth(active, _told(condition, condition(nest.built(scalars)))))
         with program.guard(goes):
             found = same_nesting(body, "the state", nest, body(nest.built(scalars)))
-        return goes, _after(program, goes, found, scalars)
+        return goes, _after(program, goes, found, scalars), *[x + goes for x in done]
 
-    active, last = program.loop(most, masked, (1.0, scalars), False, stops=name)
+    together = program.ends_together and name == "while_loop"  # no derivative goes through Newton's steps
+    active, last, *done = program.loop(most, masked, (1.0, scalars, *[0.0] * together), False, stops=name)
     with program.guard(active):
         goes_on = _truth(active, condition(nest.built(last)))
+    if together:
+        last = _again(program, body, nest, scalars, most, done[0], name)
     last = [program.checked(x, goes_on, reached) for x in last]
-    if program.as_eager:
+    if program.as_eager and not together:
         last = _entered(program, _truth(1.0, condition(nest.built(scalars))), last, scalars)
     return nest.built(last)
+
+
+def _again(
+    program: Interpreter, body: Callable[[Any], Any], nest: Nest, first: list[Any], most: int, done: Any, name: str
+) -> list[Any]:
+    """The last state of a loop of `done` rounds, which are the last ones of `most`: those before change nothing. So
+    what the last round computes is in the same place however many there are, and so is what the round before does, and
+    the order in which derivatives are added up does not depend on their number."""
+    idle = most - done - 0.5
+
+    @wraps(body, updated=())
+    def late(i: Any, now: Any) -> Any:
+        active, scalars = now
+        goes = program.test(ops.where(active, 1.0, ops.where(ops.less(idle, i), 1.0, 0.0)))
+        with program.guard(goes):
+            found = same_nesting(body, "the state", nest, body(nest.built(scalars)))
+        pairs = zip(found, scalars, first, strict=True)
+        return goes, [
+            a if a is b else program.chosen(ops.where(goes, a, constant(c)), rounds=True) for a, b, c in pairs
+        ]
+
+    active, last = program.loop(most, late, (0.0, first), False, stops=f"{name} again")
+    return [
+        a if a is b else program.chosen(ops.where(active, a, constant(b))) for a, b in zip(last, first, strict=True)
+    ]
 
 
 def _told(condition: Callable[[Any], Any], found: Any) -> Any:

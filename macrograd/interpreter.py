@@ -57,6 +57,9 @@ class Interpreter:
     #: whether the program is to add up derivatives in the order of the eager engine
     as_eager = False
 
+    #: whether the rounds of loops whose number the data decide are to end together: the last is always the same
+    ends_together = False
+
     def test(self, test: Any) -> Any:
         """The test of a branch: eagerly a number that no graph holds."""
         return test

@@ -20,6 +20,7 @@ from macrograd.compiler.trace.even import Evenness
 from macrograd.compiler.trace.refusals import TraceError
 from macrograd.compiler.trace.rounds import (
     FEWEST,
+    EndTogether,
     KeepsAll,
     MoreRounds,
     NoSections,
@@ -52,7 +53,7 @@ class Recorded:
     calls: Calls
     sections: dict[int, SectionTape]
     controls: list[Control | Written]
-    untold: Sequence[str]
+    untold: list[str]
 
     def calls_alike(self, other: Recorded) -> bool:
         """Whether the numbers of calls mean the same in both."""
@@ -74,13 +75,16 @@ class Recorder:
     given: list[Arguments] = field(default_factory=list)  # the arguments that several traces share
 
     def record(
-        self, out: frozenset[int] = frozenset(), *, stops: bool = True, keeps: bool = False
+        self, out: frozenset[int] = frozenset(), *, stops: bool = True, keeps: bool = False, copies: bool = True
     ) -> tuple[Recorded, Rounds]:
         """The function with some rounds of its long loops, and all rounds of those that must be written out."""
         why: dict[int, str] = {}
         least, sectioned, slow, tied = FEWEST, frozenset[int](), frozenset[int](), frozenset[int]()
+        together = False
         while True:
-            rounds = Rounds(least, out, stops=stops, keeps=keeps, sectioned=sectioned, tied=tied)
+            rounds = Rounds(
+                least, out, stops=stops, keeps=keeps, sectioned=sectioned, tied=tied, together=together, copies=copies
+            )
             try:
                 return self.at(rounds), rounds
             except Unused as error:
@@ -91,6 +95,8 @@ class Recorder:
                 keeps = True
             except Sectioned as error:
                 sectioned |= {error.count}
+            except EndTogether:
+                together = True
             except NoSections:
                 stops = False
             except MoreRounds as more:

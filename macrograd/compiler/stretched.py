@@ -74,23 +74,14 @@ class Stretched:
 
     def program(self, make: Callable[..., Program]) -> Program:
         """The program that `make` makes from a tape, for all rounds."""
-        for attempt in range(len(_ATTEMPTS) if self._order is not None else 0):
-            try:
-                probes = self._at(attempt)
-                if attempt and list(map(id, probes.parameters())) != list(map(id, self._order or [])):
-                    continue
-                programs = [make(probe.tape, one=probe.one) for probe in probes.found]
-                told = stretched(programs, probes.at, probes.wanted, probes.beyond)
-                told = with_held(told, probes.found[0].held)
-                if (numbers := max(told.uniform, told.varying)) > MOST_NUMBERS:  # without what compact leaves out
-                    small = with_few_slots(told)
-                    numbers = max(small.uniform, small.varying)
-                if numbers > MOST_NUMBERS:
-                    refuse_numbers(f"{self.recorder.name}, with a loop of {max(self.rounds.counts)} rounds,", numbers)
-                self.digested = attempt == 0
+        if (told := self._told(make)) is not None:
+            return told
+        if (other := self._without_copies()) is not None:
+            told = other._told(lambda tape, one=None: make(_numbered(tape, other, self._order or []), one=one))
+            if told is not None:
+                self.digested = False
+                self._say(other._first)
                 return told
-            except Uneven:
-                continue
         if (masked := self._masked()) is not None:
             self.digested = False
             return masked.program(lambda tape, one=None: make(_numbered(tape, masked, self._order or []), one=one))
@@ -100,13 +91,48 @@ class Stretched:
             raise self.recorder.refused(max(self.rounds.counts), "its parameters change after many rounds")
         return make(found.tape)
 
+    def _told(self, make: Callable[..., Program]) -> Program | None:
+        """`program`, if it can be told from those of a few rounds."""
+        for attempt in range(len(_ATTEMPTS) if self._order is not None else 0):
+            try:
+                probes = self._at(attempt)
+                if attempt and list(map(id, probes.parameters())) != list(map(id, self._order or [])):
+                    continue
+                programs = [make(probe.tape, one=probe.one) for probe in probes.found]
+                told = stretched(programs, probes.at, probes.wanted, probes.beyond)
+            except Uneven:
+                continue
+            told = with_held(told, probes.found[0].held)
+            if (numbers := max(told.uniform, told.varying)) > MOST_NUMBERS:  # without what compact leaves out
+                small = with_few_slots(told)
+                numbers = max(small.uniform, small.varying)
+            if numbers > MOST_NUMBERS:
+                refuse_numbers(f"{self.recorder.name}, with a loop of {max(self.rounds.counts)} rounds,", numbers)
+            self.digested = attempt == 0
+            return told
+        return None
+
+    def _say(self, used: Recorded) -> None:
+        """What is said of the first trace is also said of the one that is used."""
+        self._first.untold.extend(x for x in used.untold if x not in self._first.untold)
+
     def _masked(self) -> Stretched | None:
         """The same function with all branches computed, if that is one whose program can be told: it has fewer things
         that may differ from round to round."""
-        if not self.rounds.stops or not self._first.calls.made or self._order is None:
+        if not self.rounds.stops or not self._first.calls.made:
+            return None
+        return self._again(stops=False)
+
+    def _without_copies(self) -> Stretched | None:
+        """The same strict function with choices as operations, if it has copies of them: then its rounds may differ."""
+        return self._again(copies=False) if self.rounds.together else None
+
+    def _again(self, *, stops: bool = True, copies: bool = True) -> Stretched | None:
+        """The function recorded in another way, if it is one whose program can be told."""
+        if self._order is None:
             return None
         try:
-            found, rounds = self.recorder.record(stops=False)
+            found, rounds = self.recorder.record(stops=stops and self.rounds.stops, copies=copies)
         except TraceError:
             return None
         if found.calls.made or not rounds.counts:
@@ -161,6 +187,7 @@ class Stretched:
             return self._all
         try:
             self._all = self.recorder.at(self.rounds.other(least=FEWEST, out=self.rounds.out | self.rounds.counts))
+            self._say(self._all)
             return self._all
         except Unrolled as error:
             raise self.recorder.refused(error.count, error.why) from None

@@ -124,19 +124,44 @@ def stopping(most: int) -> Callable[[Any], Any]:
     return fn
 
 
+def in_turns(most: int) -> Callable[[Any], Any]:
+    """So does which of the first numbers is met first."""
+
+    def fn(x: Any) -> Any:
+        body = lambda s: (s[0] + 1.0, s[2] * P, s[1] * Q)  # noqa: E731 - one line
+        _, a, b = mg.while_loop(lambda s: s[0] < 3.0, body, (x, x * Q, x + P * Q), most=most)
+        return a * b * P
+
+    return fn
+
+
 @pytest.mark.parametrize(
-    ("most", "strict", "why"),
+    ("fn", "most", "strict", "why"),
     [
-        (20, True, None),
-        (200, False, None),
-        (200, True, "choices are in a loop of more than 96 rounds"),
+        (stopping, 20, True, None),
+        (stopping, 200, True, None),
+        (in_turns, 20, True, None),
+        (in_turns, 200, False, None),
+        (in_turns, 200, True, "choices are in a loop of more than 96 rounds"),
     ],
 )
-def test_of_strict_gradients_it_is_said_why_a_last_bit_may_differ(most: int, strict: bool, why: str | None) -> None:
-    f = mg.compile(stopping(most), strict=strict)
+def test_of_strict_gradients_it_is_said_why_a_last_bit_may_differ(
+    fn: Any, most: int, strict: bool, why: str | None
+) -> None:
+    f = mg.compile(fn(most), strict=strict)
     f(1.0)
     lines = [line for line in f.explain().splitlines() if "last bit" in line]
     assert lines == ([f"a last bit of the gradient may not be the eager engine's: {why}"] if why else [])
+
+
+def test_a_loop_that_is_done_again_says_so() -> None:
+    lines = told(stopping(120), 1.0, strict=True)
+    rounds = "traced once, and the program of its 120 rounds told from that of 16"
+    again = "once more, with the rounds that are done at the end, to add up as the eager engine does"
+    assert [re.sub(r" at \S+\.py:\d+", "", line) for line in lines] == [
+        f"the while_loop of <lambda>(): {rounds}; those after its end change nothing",
+        f"the while_loop of <lambda>() {again}: {rounds}; those before them change nothing",
+    ]
 
 
 @pytest.mark.parametrize("inside", [False, True])

@@ -48,8 +48,11 @@ def _branch(x: Control, batch: bool) -> str:
 
 
 def _loop(x: Control, batch: bool) -> str:
-    name = f"implicit() for {x.where}" if x.what == "implicit" else f"the {x.what} of {x.where}"
-    stops, rounds = x.what != "loop", plural(x.count, "round")
+    what, _, again = x.what.partition(" ")
+    name = f"implicit() for {x.where}" if what == "implicit" else f"the {what} of {x.where}"
+    stops, rounds = what != "loop", plural(x.count, "round")
+    if again:
+        name += " once more, with the rounds that are done at the end, to add up as the eager engine does"
     if x.plan is not None:
         done = f"once {'all samples of a block are' if batch else 'it is'} done"
         return name + _in_sections(x.plan, f"none is begun {done}" if stops else "")
@@ -57,7 +60,8 @@ def _loop(x: Control, batch: bool) -> str:
         text = f"{name}: traced once, and the program of its {rounds} told from that of {x.written:,}"
     else:
         text = f"{name}: its {rounds} {'is' if x.count == 1 else 'are'} written out, and rolled like everything else"
-    return text + ("; those after its end change nothing" if stops else "")
+    unused = "those before them" if again else "those after its end"
+    return text + (f"; {unused} change nothing" if stops else "")
 
 
 def _in_sections(plan: Plan, ends: str) -> str:

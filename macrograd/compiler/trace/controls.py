@@ -10,7 +10,7 @@ from macrograd.compiler.trace.sections import Plan
 class Control:
     """A loop or a branch.
 
-    what     "loop", "while_loop", "implicit" or "branch"
+    what     "loop", "while_loop", "implicit" or "branch"; one that is done again, with its rounds at the end, "… again"
     where    the function that it calls
     written  how many of its `count` rounds stand on the tape, if it has no `plan` for sections
     """

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 from macrograd import ops
 from macrograd.compiler.trace.calling import RESULT
 from macrograd.compiler.trace.eager_graph import NOWHERE, Choices, Flag, Graph, Path, Side, together
 from macrograd.compiler.trace.eager_order import as_eager_walks
+from macrograd.compiler.trace.eager_uses import rising
 from macrograd.compiler.trace.sections import Section
 from macrograd.compiler.trace.traced import Traced
 from macrograd.rules import reaches
@@ -134,7 +134,7 @@ class Expanded(Graph):
                 inside = self._instances[instance][2]
                 places.append((*before[instance], ranks[0 if inside is None else id(inside)].get(id(x), -1)))
             ways, through = [way for (*_, way), _ in uses], [through for _, through in uses]
-            if not _rising(places, ways) or not _last(through, ways) or _beside(places, through, before):
+            if not rising(places, ways) or not _last(through, ways) or _beside(places, through, before):
                 return False
         return True
 
@@ -162,15 +162,6 @@ class Expanded(Graph):
 def _twice(state: Sequence[Any]) -> bool:
     """Whether a number is twice in a state: what comes back to it would be added up for each."""
     return len(set(map(id, state))) < len(state)
-
-
-def _rising(places: Sequence[tuple[int, ...]], ways: Sequence[Path]) -> bool:
-    """Whether these places come one after the other, of those that can be met in one run."""
-    if all(a <= b for a, b in pairwise(places)):
-        return True
-    return not any(
-        b < a and together(ways[j], ways[k]) for j, a in enumerate(places) for k, b in enumerate(places[j + 1 :], j + 1)
-    )
 
 
 def _last(through: Sequence[Flag | None], ways: Sequence[Path]) -> bool:

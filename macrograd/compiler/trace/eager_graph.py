@@ -24,6 +24,7 @@ NOWHERE: Path = frozenset()
 TAKEN = 2  # how an index of 0 turned out: a test has 0 or 1
 _MOST_SIDES = 64  # of a choice between choices
 _MOST_STEPS = 100_000  # of a walk, where branches meet what others have met
+_LISTED = 20  # operations that are looked through in a step
 
 
 class Turns:
@@ -37,62 +38,90 @@ class Turns:
 
     def __init__(self) -> None:
         self.met: dict[int, tuple[int, Any, int]] = {}
-        self._before: dict[Flag, tuple[Flag, ...]] = {}
-        self._after: dict[Flag, list[Flag]] = {}
+        self._chains: dict[Flag, tuple[int, tuple[Flag, ...]]] = {}
+        self._after: dict[tuple[Flag, int], list[Flag]] = {}  # the tests that turn out so, too, if this one does
 
     def meet(self, test: Any, turns: int) -> None:
         self.met.setdefault(id(test), (len(self.met), test, turns))
 
-    def before(self, flag: Flag) -> tuple[Flag, ...]:
-        """The tests that are true if this one is."""
-        if flag not in self._before:
+    def chain(self, flag: Flag) -> tuple[int, tuple[Flag, ...]]:
+        """A turn of a test, and the tests that turn out so, too, if it does: those of the rounds before. Of rounds that
+        begin together it is 1; of those that end together 0, since those before the first are not done."""
+        if flag not in self._chains:
             at, test, found = flag[0], self.met[flag[1]][1], list[Flag]()
-            while (test := _implied(test)) is not None:
+            turn: int | None = None
+            while (implied := _implied(test)) is not None and turn in (None, implied[0]):
+                turn, test = implied
+                if test is None:
+                    break
                 self.meet(test, 2)
                 found.append((at, id(test)))
-            self._before[flag] = tuple(found)
+            self._chains[flag] = 1 if turn is None else turn, tuple(found)
             for other in found:
-                self._after.setdefault(other, []).append(flag)
-        return self._before[flag]
+                self._after.setdefault((other, 1 - self._chains[flag][0]), []).append(flag)
+        return self._chains[flag]
 
     def known(self, path: Path, flag: Flag, turns: Collection[int]) -> list[int]:
         """Which of these turns a test may have on a way."""
         if TAKEN in turns:
             found = [turn for other, turn in path if other == flag]
             return [turn for turn in turns if turn in found] if found else [*turns]
-        if (flag, 1) in path:
-            return [1]
-        if (flag, 0) in path or any((other, 0) in path for other in self.before(flag)):
-            return [0]
+        turn, before = self.chain(flag)
+        if (flag, turn) in path:
+            return [turn]
+        if (flag, 1 - turn) in path or any((other, 1 - turn) in path for other in before):
+            return [1 - turn]
         return [*turns]
 
     def turned(self, path: Path, flag: Flag, turn: int) -> Path:
         """The way on which a test turns out so, too."""
-        before = self.before(flag) if turn < TAKEN else ()
-        if turn == 1:
-            return path.union([(flag, 1)], [(other, 1) for other in before])
-        after = self._after.get(flag, ()) if turn == 0 else ()
-        return (path.difference([(other, 0) for other in after]) if after else path) | {(flag, turn)}
+        if turn >= TAKEN:
+            return path | {(flag, turn)}
+        implies, before = self.chain(flag)
+        if after := self._after.get((flag, turn)):
+            path = path.difference([(other, turn) for other in after])
+        return path.union([(flag, turn)], [(other, turn) for other in before] if turn == implies else ())
 
     def followed(self, path: Path, flag: Flag, turn: int) -> Path:
         """The way on which a test turns out so, too, with the turns of all others that follow."""
         if turn >= TAKEN:
             return path | {(flag, turn)}
-        before = self.before(flag)
-        return path.union([(flag, turn)], [(other, turn) for other in (before if turn else self._after.get(flag, ()))])
+        return path.union([(flag, turn)], [(other, turn) for other in self._others(flag, turn)])
+
+    def without(self, path: Path, turned: tuple[Flag, int]) -> Path:
+        """A way without the turn of a test, and without what follows from that."""
+        flag, turn = turned
+        return path.difference([turned], [(other, turn) for other in self._others(flag, turn)])
+
+    def _others(self, flag: Flag, turn: int) -> list[Flag]:
+        """The tests that turn out so, too, if this one does."""
+        implies, before = self.chain(flag)
+        return [*(before if turn == implies else ()), *self._after.get((flag, turn), ())]
+
+    def follows(self, path: Path, flag: Flag, turn: int) -> bool:
+        """Whether a test turns out so on a way."""
+        return self.known(path, flag, (turn, 1 - turn)) == [turn] if turn < TAKEN else (flag, turn) in path
 
     def shortest(self, path: Path) -> Path:
         """The turns of which the others follow."""
-        follow = {(other, 1) for flag, turn in path if turn == 1 for other in self.before(flag)}
+        follow = set[tuple[Flag, int]]()
+        for flag, turn in path:
+            if turn < TAKEN and turn == (chain := self.chain(flag))[0]:
+                follow.update((other, turn) for other in chain[1])
         return path - follow if follow else path
 
 
-def _implied(test: Any) -> Any:
-    """The test that is true if this one is: that of the round before, as `while_loop` writes it."""
+def _implied(test: Any) -> tuple[int, Any] | None:
+    """The turn of a test with which another turns out so, too, and that one: the test of the round before, as
+    `while_loop` writes it. None instead of a test that is none."""
     if not _of_truth(test) or (inner := test.inputs[0]).op is not ops.where:
         return None
-    active, _, otherwise = inner.inputs
-    return active if otherwise.op is ops.CONSTANT and otherwise._data == 0.0 and _of_truth(active) else None
+    before, yes, no = inner.inputs
+    if no.op is ops.CONSTANT and no._data == 0.0:
+        return (1, before) if _of_truth(before) else None
+    if yes.op is ops.CONSTANT and yes._data == 1.0 and not _of_truth(inner):
+        return 0, before if _of_truth(before) else None
+    return None
 
 
 def _of_truth(test: Any) -> bool:
@@ -204,7 +233,7 @@ class _Walk:
             self._count(len(ways))
             if any(way <= path for way in ways) or (ways and not self.once and self._same(instance, x, ways[-1], path)):
                 continue
-            add_way(ways, path)
+            add_way(ways, path, graph.tests)
             if id(x) in graph.choices:
                 sides = graph.chosen(instance, x, path)
                 stack.extend((at, y, NOWHERE if self.once else way, False) for at, y, way in reversed(sides))
@@ -222,10 +251,8 @@ class _Walk:
     def _same(self, instance: int, x: Any, before: Path, path: Path) -> bool:
         """Whether what this way leads to is listed already, as the way `before` has met it, in the order in which it
         would be met now, with nothing of this way in between; it is then listed for this way, too."""
-        for k in range(len(self.order) - 1, self.last.get((instance, id(x)), len(self.order)), -1):
-            self._count(1)
-            if any(together(way, path) for way in self.order[k][2]):
-                return False
+        if self._listed(range(self.last.get((instance, id(x)), len(self.order)) + 1, len(self.order)), path):
+            return False
         found = self._needed(instance, x, before, path)
         if found is None:
             return False
@@ -233,16 +260,27 @@ class _Walk:
         if any(b < a for a, b in pairwise([0, *places])):
             return False
         among = set(places)
-        for k in range(places[0], len(self.order)) if places else ():
-            self._count(1)
-            if k not in among and any(together(way, path) for way in self.order[k][2]):
-                return False
+        if places and self._listed([k for k in range(places[0], len(self.order)) if k not in among], path):
+            return False
         for key, node, ways in found:
             for way in ways:
-                add_way(self.visited[key], way)
+                add_way(self.visited[key], way, self.graph.tests)
                 if id(node) not in self.graph.choices:
-                    add_way(self.order[self.last[key]][2], way)
+                    add_way(self.order[self.last[key]][2], way, self.graph.tests)
         return True
+
+    def _listed(self, places: Collection[int], path: Path) -> bool:
+        """Whether at one of these places something of this way is listed. Those of a round have the same way."""
+        self._count(len(places) // _LISTED)
+        told: dict[Path, bool] = {}
+        for k in places:
+            for way in self.order[k][2]:
+                if way not in told:
+                    self._count(1)
+                    told[way] = together(way, path)
+                if told[way]:
+                    return True
+        return False
 
     def _needed(self, instance: int, x: Any, before: Path, path: Path) -> list[tuple[Flag, Any, list[Path]]] | None:
         """What this way leads to that has not been met on it, operands first, each with the ways to it; None if some of
@@ -267,7 +305,7 @@ class _Walk:
                     sides = [(at, y, way) for y in node.inputs]
                 for k, y, whole in sides:
                     k, y = self.graph.resolved(k, y)
-                    add_way(needed.setdefault((k, id(y)), []), whole)
+                    add_way(needed.setdefault((k, id(y)), []), whole, self.graph.tests)
         return found[::-1]
 
     def _below(self, instance: int, x: Any, path: Path) -> list[tuple[int, Any]]:
@@ -297,20 +335,37 @@ class _Walk:
         return found
 
 
-def add_way(ways: list[Path], path: Path) -> None:
+def add_way(ways: list[Path], path: Path, tests: Turns) -> None:
     """Add a way to those that have led to a Value: two that differ in how one test turned out are one without it."""
     if any(way <= path for way in ways):
         return
     while True:
         for way in ways:
-            differ = way ^ path
-            if len(differ) == 2 and len({flag for flag, _ in differ}) == 1 and {turn for _, turn in differ} == {0, 1}:
+            if (both := _either(way, path, tests)) is not None:
                 ways.remove(way)
-                path = way & path
+                path = both
                 break
         else:
             ways.append(path)
             return
+
+
+def _either(a: Path, b: Path, tests: Turns) -> Path | None:
+    """The way that is one of these two; None if it needs two."""
+    mine, other = a - b, b - a
+    if len(mine) > 1:
+        mine, other, a, b = other, mine, b, a
+    if len(mine) != 1:
+        return None
+    ((flag, turn),) = mine
+    against = flag, 1 - turn
+    if turn >= TAKEN or against not in other:
+        return None
+    if len(other) == 1:
+        return a & b
+    # What follows from one turn of the test does not matter beside it, and what from the other holds in both.
+    left = tests.without(b, against) | (a & b)
+    return left if all(tests.follows(a, *x) for x in left - a) else None
 
 
 def together(a: Path, b: Path) -> bool:

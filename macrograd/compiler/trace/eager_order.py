@@ -12,7 +12,8 @@ from macrograd.compiler.trace.eager_graph import NOWHERE, TAKEN, Choices, Graph,
 from macrograd.graph import topological
 from macrograd.value import Value
 
-_MOST_COPIES = 1_000  # of choices: each takes time to differentiate
+_MOST_COPIES = 4_000  # of choices: each takes time to differentiate
+_DEEPEST = 6  # choices between choices, if rounds must be alike
 
 
 @dataclass
@@ -48,6 +49,7 @@ def as_eager_walks(
     *,
     once: bool = True,
     turns: Mapping[int, Sequence[int]] | None = None,
+    alike: bool = False,
 ) -> list[Value]:
     """The Values that the results depend on, operands first, in the order of the eager graph.
 
@@ -58,7 +60,8 @@ def as_eager_walks(
     Each use of a choice between branches likewise reads a copy of it, which comes right before: so what was chosen gets
     the contribution of each use, and not their sum. Unless `once`, there is also a copy of a Value for each branch that
     may visit it first. The operands of calls are visited in the
-    order of their `turns`.
+    order of their `turns`. If the rounds of loops must be `alike`, there are as many copies for each; TooMany is raised
+    where there would be more, or copies of other Values.
     """
     choices = {} if choices is None else choices
     apart = {number: False for number, rounds in choices.items() if not rounds}
@@ -69,7 +72,7 @@ def as_eager_walks(
     else:
         graph = Graph(set(map(id, comparisons)), apart)
         graph.turns = turns or {}
-        some = _Instances(graph, choices)
+        some = _Instances(graph, choices, alike=alike)
         order, reads = some.listed(results, graph.walk(results, once=once))
         partial = some.partial
     if not comparisons and not reads:
@@ -143,14 +146,17 @@ class _Instances:
     """Lists Values as a walk of the graph places them, with copies of choices, and of Values that are placed twice. If
     the copies are not to become part of the program, `note` is told of the comparisons that do."""
 
-    def __init__(self, graph: Graph, choices: Choices, note: Callable[[Value], None] | None = None) -> None:
-        self.graph, self.choices, self.note = graph, choices, note
+    def __init__(
+        self, graph: Graph, choices: Choices, note: Callable[[Value], None] | None = None, *, alike: bool = False
+    ) -> None:
+        self.graph, self.choices, self.note, self.alike = graph, choices, note, alike
         self.origin: dict[int, Any] = {}  # the Value that a copy stands for, by the copy's id
         self.made: dict[int, list[tuple[list[Path], Value]]] = {}  # the instances of a Value so far
         self.order: list[Value] = []
         self.partial: set[int] = set()  # the ids of Values that read what is right on some ways only
         self.masks: dict[int, Path] = {}  # the ways on which Values are 1 that were made for `note`
         self.count = 0  # of copies
+        self.deep = 0  # choices between choices that are being copied
 
     def listed(
         self, results: Sequence[Value], placed: Sequence[Placed]
@@ -162,6 +168,8 @@ class _Instances:
             inputs = self._read(x, ways)
             some = self.made.setdefault(id(x), [])
             node = x if id(x) not in reads and (NOWHERE in ways or id(x) not in whole) else _made(x, x.op, inputs)
+            if self.alike and node is not x:
+                raise TooMany
             if node is x:
                 reads[id(x)] = inputs
                 if NOWHERE not in ways:
@@ -200,7 +208,11 @@ class _Instances:
     def _way(self, x: Value, ways: list[Path]) -> Value:
         """A Value as it is read on these ways."""
         if id(x) in self.graph.choices:
+            self.deep += 1
+            if self.alike and self.deep > _DEEPEST:
+                raise TooMany
             test, *sides = self._chosen(x, ways)
+            self.deep -= 1
             if x.op is ops.where and sides[0] is sides[1]:
                 return sides[0]
             return self._choice(x, x.op, test, *sides)

@@ -22,13 +22,6 @@ def within(a: Ways, b: Ways) -> bool:
     return all(any(q <= p for q in b) for p in a)
 
 
-def _joined(paths: Iterable[Path]) -> Ways:
-    found: list[Path] = []
-    for path in paths:
-        add_way(found, path)
-    return tuple(found)
-
-
 class Tests:
     """The tests of a derivative's choices, and Values chosen by them.
 
@@ -54,18 +47,24 @@ class Tests:
         self._ones: dict[Ways, Ways] = {}
         self._count = 0  # of choices
 
+    def _joined(self, paths: Iterable[Path]) -> Ways:
+        found: list[Path] = []
+        for path in paths:
+            add_way(found, path, self._turns)
+        return tuple(found)
+
     def both(self, a: Ways, b: Ways) -> Ways:
         """Where a way of each is taken."""
         if a in (ALWAYS, b) or b == ALWAYS:
             return b if a == ALWAYS else a
-        found = _joined(p | q for p in a for q in b if together(p, q))
+        found = self._joined(p | q for p in a for q in b if together(p, q))
         if len(found) <= _MOST:
             return found
         return self._one_test(ops.where(self.number(a), self.number(b), 0.0))
 
     def either(self, a: Ways, b: Ways) -> Ways:
         """Where a way of one of them is taken."""
-        found = _joined([*a, *b])
+        found = self._joined([*a, *b])
         if len(found) <= _MOST:
             return found
         return self._one_test(ops.where(self.number(a), 1.0, self.number(b)))
@@ -150,7 +149,7 @@ class Tests:
         self, ways: Ways, then: Callable[[Path], Any], otherwise: Callable[[Path], Any], way: Path = NOWHERE
     ) -> Any:
         """`chosen` of what these give on the way there."""
-        left = _joined(path - way for path in ways if together(path, way))
+        left = self._joined(path - way for path in ways if together(path, way))
         if not left or NOWHERE in left:
             return then(way) if left else otherwise(way)
         flag = min({flag for path in left for flag, _ in path}, key=self._number)

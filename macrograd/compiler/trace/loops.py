@@ -155,7 +155,7 @@ class Loops:
             memory = "sqrt"
         if count > MOST_NUMBERS and memory is None:
             refuse_numbers(f"the loop of {place}, of {count} rounds,", count)
-        early = bool(stops) and memory in (None, "sqrt") and self.rounds.stops
+        early = bool(stops) and memory in (None, "sqrt") and self.rounds.stops and not self.rounds.together
         inside = bool(self._branches) or any(x is not None for x in self._around)
         alone = not self._around and not self._branches
         return _Asked(count, place, "sqrt" if early else memory, early, inside, alone)

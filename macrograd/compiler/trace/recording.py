@@ -18,13 +18,15 @@ from macrograd.callees import user_line
 from macrograd.compiler.trace.checking import Checks
 from macrograd.compiler.trace.condense import Condenser
 from macrograd.compiler.trace.controls import Written
+from macrograd.compiler.trace.eager_graph import Graph
 from macrograd.compiler.trace.eager_order import Walk, derivative_walk, plain_walk
 from macrograd.compiler.trace.eager_sweep import Plain, Sweep
+from macrograd.compiler.trace.eager_uses import adds_up_as_eager
 from macrograd.compiler.trace.eager_ways import Tests
 from macrograd.compiler.trace.links import Links
 from macrograd.compiler.trace.loops import Loops
 from macrograd.compiler.trace.refusals import OF_A_BRANCH, WAY_OUT_OF_GRADIENTS, WAY_OUT_OF_PARAMETERS, refuse
-from macrograd.compiler.trace.rounds import Rounds
+from macrograd.compiler.trace.rounds import EndTogether, Rounds
 from macrograd.compiler.trace.traced import counter, leaf, operand, record
 from macrograd.interpreter import Interpreter
 from macrograd.ops import CONSTANT
@@ -62,7 +64,9 @@ class Recording(Interpreter):
         self._indices: dict[tuple[int, int], Any] = {}  # of takes, by the ids of the guard and the number
         # Not a cycle, which would keep a million Values until the garbage collector runs.
         self.checks = Checks()
-        self.loops = Loops(rounds or Rounds(), leaf, counter, record, weakref.proxy(self))
+        rounds = rounds or Rounds()
+        self.ends_together = rounds.together
+        self.loops = Loops(rounds, leaf, counter, record, weakref.proxy(self))
         self.made: set[Value] = set()
         self._guards: list[Any] = []
         # Answers so far: a chain whose every state is inspected must not be walked again each time.
@@ -171,12 +175,24 @@ class Recording(Interpreter):
         order = plain_walk(results, leaves, within, self._compared)
         made = self.choices.keys() | self.takes
         choices = [*(made if within is None else within & made)]
-        alike = bool(self.loops.rounds.counts)  # their rounds must be
-        if alike or not (choices or any(x.op is not None and x.op.chooses for x in order)):
-            if choices:
-                self.untold[MANY_ROUNDS] = None
+        alike, rounds = bool(self.loops.rounds.counts), any(self.choices.get(x, False) for x in choices)
+        chooses = bool(choices) or any(x.op is not None and x.op.chooses for x in order)
+        if (
+            not chooses
+            or alike
+            or (rounds and not any(x.op is not None and x.op.chooses for x in order if id(x) not in made))
+        ):
+            ends = set(map(id, leaves))
             self.loops.check_walk(order)
-            return Plain(order)
+            if not choices or self.adds_up_as_eager(
+                results, order, lambda x: id(x) not in ends and (within is None or id(x) in within)
+            ):
+                return Plain(order)
+            if rounds and self.asks_for_the_end():
+                raise EndTogether
+            if alike:
+                self.untold[MANY_ROUNDS] = None
+                return Plain(order)
         walk = self._walk(results, leaves, within, choices, order)
         self.loops.check_walk(order if walk is None else walk.order)
         if walk is None:
@@ -203,6 +219,19 @@ class Recording(Interpreter):
                 return found
             self.untold[MANY_WAYS] = None
         return None
+
+    def adds_up_as_eager(
+        self, results: Sequence[Value], order: Sequence[Value], part: Callable[[Any], bool] | None = None
+    ) -> bool:
+        """Whether derivatives are added up as the eager engine does it where the operations come in this `order` and
+        choices are operations. What a few rounds of a loop show is so for any number."""
+        choices = dict.fromkeys([*self.choices, *self.takes], False)
+        return adds_up_as_eager(Graph(self._compared, choices, part), results, order)
+
+    def asks_for_the_end(self) -> bool:
+        """Whether rounds, of which the data decide how many are done, do not end together yet, but may."""
+        rounds = self.loops.rounds
+        return rounds.first and rounds.copies and not self.ends_together and any(self.choices.values())
 
     def rounds_first(self) -> tuple[bool, ...]:
         """Whether choices of rounds of loops that may be done are ways, in the order of attempts."""

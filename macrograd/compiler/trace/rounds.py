@@ -48,6 +48,11 @@ class Sectioned(Exception):  # noqa: N818 - a request, not an error
         self.count = count
 
 
+class EndTogether(Exception):  # noqa: N818 - a request, not an error
+    """The rounds of loops that may stop early must end together, so that their number does not decide in which order
+    derivatives are added up."""
+
+
 class KeepsAll(ValueError):  # noqa: N818 - a request, which is an error only where it cannot be met
     """With strict=True, loops with `memory=` must keep everything, because sections would be rounded in another
     order."""
@@ -84,7 +89,10 @@ class Rounds:
     period  a number of rounds after which those of every loop met so far are alike
     probe   which of the traces this is that tell the sections of a loop (`trace/sections.py`): (attempt, index)
     tied    the checks that the first result is made to depend on, by their numbers
+    together  whether rounds of loops whose number the data decide are done at the end, after those that are not
+    copies  whether there may be copies of choices in the rounds of long loops, one for each use
     first   whether the trace may ask for others
+    plain   whether choices in long loops are operations; None if that is not known yet
     """
 
     def __init__(
@@ -98,9 +106,12 @@ class Rounds:
         sectioned: frozenset[int] = frozenset(),
         tied: frozenset[int] = frozenset(),
         *,
+        together: bool = False,
+        copies: bool = True,
         first: bool = True,
+        plain: bool | None = None,
     ) -> None:
-        self.tied, self.first = tied, first
+        self.tied, self.together, self.copies, self.first, self.plain = tied, together, copies, first, plain
         self.stops, self.keeps, self.sectioned = stops, keeps, sectioned
         self.least, self.out, self.plan, self.probe = least, out, plan or {}, probe
         self.counts: set[int] = set()
@@ -116,7 +127,11 @@ class Rounds:
     ) -> Rounds:
         """The rounds of another trace of the same function."""
         least, out = self.least if least is None else least, self.out if out is None else out
-        return Rounds(least, out, plan, probe, self.stops, self.keeps, self.sectioned, self.tied, first=False)
+        kept = self.stops, self.keeps, self.sectioned, self.tied
+        return Rounds(
+            least, out, plan, probe, *kept,
+            together=self.together, copies=self.copies, first=False, plain=self.plain,
+        )  # fmt: skip
 
     def repeat(self, period: int) -> None:
         """Note that the rounds of a loop are alike only after a period."""

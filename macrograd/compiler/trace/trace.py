@@ -32,7 +32,7 @@ from macrograd.compiler.trace.guard import guarded_calls
 from macrograd.compiler.trace.linearise import tape_of, tape_of_links, without_unused
 from macrograd.compiler.trace.recording import MANY_ROUNDS, MANY_WAYS, Recording
 from macrograd.compiler.trace.refusals import WAY_OUT, TraceError, refuse
-from macrograd.compiler.trace.rounds import KeepsAll, Kept, NoSections, Rounds, refuse_derivative
+from macrograd.compiler.trace.rounds import EndTogether, KeepsAll, Kept, NoSections, Rounds, refuse_derivative
 from macrograd.compiler.trace.sections import Section, SectionTape, section_tape
 from macrograd.compiler.trace.traced import Traced, leaf, listing
 from macrograd.compiler.trace.turns import in_turn
@@ -69,7 +69,7 @@ class Trace:
     calls: Calls
     sections: dict[int, SectionTape]
     controls: list[Control | Written]
-    untold: Sequence[str]
+    untold: list[str]
 
 
 class Arguments:
@@ -216,10 +216,10 @@ def _order(
     comparisons, many = recording.comparisons, bool(recording.loops.rounds.counts)
     sums = recording.few_sums(topological(*results, stop=comparisons))
     apart = _apart(recording, sums=sums)
-    if not made and (many or not apart):
-        if apart:
-            recording.untold[MANY_ROUNDS] = None
+    if not made and not apart:
         return as_eager_walks(results, comparisons, apart), {}
+    if not made and (many or recording.loops.rounds.plain):
+        return _alike(results, recording), {}
     if made:
         _check_derivatives(calls, made)
         try:
@@ -230,6 +230,8 @@ def _order(
             if isinstance(error, KeepsAll):
                 raise
             _refuse_order(made[0].where)
+    if recording.asks_for_the_end() and sum(recording.choices.values()) > _FEW_ROUNDS:
+        raise EndTogether
     if not sums:
         recording.untold[MANY_WAYS] = None
     for few, takes, once in _ATTEMPTS[0 if sums else 2 :]:
@@ -240,6 +242,23 @@ def _order(
             except TooMany:
                 recording.untold[MANY_WAYS] = None
     return as_eager_walks(results, comparisons), {}
+
+
+def _alike(results: Sequence[Value], recording: Recording) -> list[Value]:
+    """The order of a strict program with loops of which a few rounds, which must be alike, stand on the tape."""
+    comparisons, rounds = recording.comparisons, recording.loops.rounds
+    if rounds.plain is None:  # otherwise another trace has shown it
+        rounds.plain = recording.adds_up_as_eager(results, topological(*results, stop=comparisons))
+        if not rounds.plain and recording.asks_for_the_end():
+            raise EndTogether
+        if not rounds.plain and not rounds.copies:
+            rounds.plain, recording.untold[MANY_ROUNDS] = True, None
+    if not rounds.plain:
+        try:
+            return as_eager_walks(results, comparisons, _apart(recording, rounds=True), once=False, alike=True)
+        except TooMany:
+            rounds.plain, recording.untold[MANY_ROUNDS] = True, None
+    return as_eager_walks(results, comparisons)
 
 
 def _with_sections(
@@ -259,22 +278,19 @@ def _with_sections(
     return order, of_sections
 
 
+_FEW_ROUNDS = 24  # numbers of the states of loops after rounds that may be done: so many may be ways apart
 # With too many ways through the choices, one attempt after the other: with those of derivatives inside the function
 # (`sums`), with those of takes, and with a Value at each place where branches meet it, or only `once`.
 _ATTEMPTS = [
-    (True, True, False),
-    (True, True, True),
-    (False, True, False),
-    (False, True, True),
-    (False, False, False),
-    (False, False, True),
-]
+    (True, True, False), (True, True, True), (False, True, False), (False, True, True),
+    (False, False, False), (False, False, True),
+]  # fmt: skip
 
 
 def _apart(recording: Recording, *, takes: bool = True, sums: bool = True, rounds: bool = False) -> dict[int, bool]:
     """The choices, for an attempt, which adds the copies that it makes; unless `rounds`, those of loops that may be
-    done are operations. Rounds of long loops must be alike, and copies grow with the rounds."""
-    if recording.loops.rounds.counts:
+    done are operations."""
+    if recording.loops.rounds.counts and not rounds:  # of long loops, rounds must be alike
         return dict.fromkeys(recording.choices, True)
     found = recording.choices | dict.fromkeys(recording.takes if takes else (), False)
     if rounds:
