@@ -166,13 +166,18 @@ class Job:
         return f"{trained} on the {len(data.X)} rows it was trained on, {held} held out{chose}"
 
     def score(self, X: Any, y: Any) -> str:
-        """The metric over these samples in words; for numbers with the explained fraction of their variance."""
+        """The metric over these samples in words: for numbers with the explained fraction of their variance, for
+        classes with what one answer for every row has, where the net has no more."""
         outputs, task = self.outputs(Samples(X)), self.task
         judged = replace(task, targets=task.written(y).tolist())
-        text = written({task.metric: judged.judge(outputs.tolist(), range(len(X)))})
-        if task.kind != "number" or len(np.unique(y)) < 2:
+        value = judged.judge(outputs.tolist(), range(len(X)))
+        text = written({task.metric: value})
+        if len(np.unique(y)) < 2:
             return text
-        return f"{text} (R² {1.0 - np.sum((outputs - y) ** 2) / np.sum((y - np.mean(y)) ** 2):.3f})"
+        if task.kind == "number":
+            return f"{text} (R² {1.0 - np.sum((outputs - y) ** 2) / np.sum((y - np.mean(y)) ** 2):.3f})"
+        same = share_of_one_answer(y)
+        return text if value > same else f"{text} (one answer for every row has {100 * same:.1f}%)"
 
     def latest(self) -> float:
         """The metric of the current model over held-out samples, or over all if none are held out."""
@@ -223,6 +228,15 @@ class Epochs(training.Callback):
         text = f"loss {run.loss:.4g}" + (f", held-out loss {held[-1]:.4g}" if held else "")
         line = f"epoch {run.epoch} {text}" if run.epoch % self.every == 0 or run.epoch == 1 else ""
         self.show(line, text)
+
+
+def share_of_one_answer(y: Any) -> float:
+    """The accuracy of the most frequent class as the answer for every row, or of the most frequent of each label."""
+    y = np.asarray(y)
+    if y.ndim == 1:
+        return float(np.unique(y, return_counts=True)[1].max() / len(y))
+    yes = np.mean(y, axis=0)
+    return float(np.mean(np.maximum(yes, 1.0 - yes)))
 
 
 def written(metrics: dict[str, Any]) -> str:

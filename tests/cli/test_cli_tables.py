@@ -14,6 +14,7 @@ import pytest
 
 import macrograd as mg
 from macrograd.cli import main
+from macrograd.cli.job import share_of_one_answer
 from macrograd.nn import init
 from macrograd.train import files
 from tests.cli.commands import Capture, error
@@ -58,6 +59,20 @@ def test_an_index_is_left_out_and_a_held_out_score_stands_beside_the_other(capsy
     trained, held = scores(out)
     assert min(trained, held) > 90
     assert out.splitlines()[-1].endswith("on 18 held out, which also decided when to stop")
+
+
+def test_a_score_that_one_answer_for_every_row_has_too_says_so(capsys: Capture) -> None:
+    """Of a rare class 90 % sounds like success, and is what one gets without learning anything."""
+    random = np.random.RandomState(3)
+    rows = [[x, "rare" if k % 10 == 0 else "usual"] for k, x in enumerate(random.normal(size=200).round(3))]
+    out = train(capsys, write("t.csv", [["x", "kind"], *rows]), "--target", "kind", "--epochs", "5")
+    assert "accuracy 90.0% (one answer for every row has 90.0%) on 40 held out" in out
+    assert "one answer" not in train(capsys, flowers("u.csv"), "--target", "kind")
+
+
+def test_the_share_of_one_answer() -> None:
+    assert share_of_one_answer([0, 1, 2, 2]) == 0.5
+    assert share_of_one_answer([[0, 1], [1, 1], [0, 1], [0, 0]]) == 0.75
 
 
 @pytest.mark.parametrize("marker", ["NA", "?", "", "#N/A"])
