@@ -9,10 +9,8 @@ from macrograd import ops
 from macrograd.compiler.trace.calling import RESULT
 from macrograd.compiler.trace.eager_graph import NOWHERE, Choices, Flag, Graph, Path, Side, together
 from macrograd.compiler.trace.eager_order import as_eager_walks
-from macrograd.compiler.trace.eager_uses import rising
+from macrograd.compiler.trace.eager_uses import flowing, is_added_to, rising
 from macrograd.compiler.trace.sections import Section
-from macrograd.compiler.trace.traced import Traced
-from macrograd.rules import reaches
 from macrograd.value import Value
 
 _TURNS = 3  # sections of a loop that are looked at
@@ -142,20 +140,11 @@ class Expanded(Graph):
         """The uses of each number through which a derivative flows, in the order of the eager engine; and the choice
         that adds up those that come through it."""
         found: dict[tuple[int, int], list[tuple[Side, Flag | None]]] = {}
-        reached_by: dict[Any, tuple[bool, ...]] = {}
-        for instance, x, ways in self.order:
-            op: Any = x.op
-            if op not in reached_by:
-                reached_by[op] = reaches(op)
-            reached = reached_by[op]
-            for k, operand in enumerate(x.inputs):
-                if not reached[op.slot(k)]:
-                    continue
-                for path in ways:
-                    for side, through in self.through(instance, operand, path, self._apart):
-                        at, y, way = side
-                        if y.op is not ops.CONSTANT and not (y._a is None and isinstance(y, Traced)):
-                            found.setdefault((at, id(y)), []).append(((instance, x, way), through))
+        for instance, x, operand, path in flowing(self.order):
+            for side, through in self.through(instance, operand, path, self._apart):
+                at, y, way = side
+                if is_added_to(y):
+                    found.setdefault((at, id(y)), []).append(((instance, x, way), through))
         return found
 
 

@@ -42,23 +42,33 @@ def _found_uses(graph: Graph, order: Sequence[Placed]) -> dict[Flag, list[tuple[
     """The uses of each number through which a derivative flows, in the order of the eager engine: each with the choices
     between, and the way."""
     found: dict[Flag, list[tuple[Any, tuple[Any, ...], Path]]] = {}
-    reached_by: dict[Any, tuple[bool, ...]] = {}
     count = 0
+    for instance, x, operand, path in flowing(order):
+        for at, y, way, through in _through(graph, instance, operand, path):
+            if is_added_to(y):
+                found.setdefault((at, id(y)), []).append((x, through, way))
+            if (count := count + 1) > _MOST_USES:
+                raise TooMany
+    return found
+
+
+def flowing(order: Sequence[Placed]) -> Iterator[tuple[int, Any, Any, Path]]:
+    """The operands through which a derivative flows: of each the instance, who uses it, the operand and the way."""
+    reached_by: dict[Any, tuple[bool, ...]] = {}
     for instance, x, ways in order:
         op: Any = x.op
         if op not in reached_by:
             reached_by[op] = reaches(op)
         reached = reached_by[op]
         for k, operand in enumerate(x.inputs):
-            if not reached[op.slot(k)]:
-                continue
-            for path in ways:
-                for at, y, way, through in _through(graph, instance, operand, path):
-                    if y.op is not ops.CONSTANT and not (y._a is None and isinstance(y, Traced)):
-                        found.setdefault((at, id(y)), []).append((x, through, way))
-                    if (count := count + 1) > _MOST_USES:
-                        raise TooMany
-    return found
+            if reached[op.slot(k)]:
+                for path in ways:
+                    yield instance, x, operand, path
+
+
+def is_added_to(x: Any) -> bool:
+    """Whether the derivative by a Value is added up: of constants, and of leaves that the trace made, it is not."""
+    return x.op is not ops.CONSTANT and not (x._a is None and isinstance(x, Traced))
 
 
 def _through(graph: Graph, instance: int, x: Any, path: Path) -> Iterator[tuple[int, Any, Path, tuple[Any, ...]]]:
