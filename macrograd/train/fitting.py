@@ -110,9 +110,7 @@ class Fitting:
         distance = checkpoints.Every.of(every, self.order.steps_per_epoch)
         ranks = self.setup.ranks
         path, saved = (None, None) if checkpoint is None else checkpoints.prepare(checkpoint, resume, ranks)
-        now = {} if path is None else resuming.run_of(self)
-        if saved is not None:
-            saved.check_run(now)
+        run = {} if path is None else resuming.compared(self, saved)
         # For data in a file, the largest number of rows that a step needs.
         few = np.arange(min(self.part.samples.count, self.order.batch_size)) if self.part.samples.streamed else None
         arrays = self.arrays(few)
@@ -121,7 +119,7 @@ class Fitting:
         sharing.compare(ranks, self.part, self.held, self.order, self.total, self.engine)
         if path is None:
             return
-        header = resuming.continued(self, saved, resuming.computed(self, sample, arrays), now)
+        header = resuming.continued(self, saved, run, resuming.computed(self, sample, arrays))
         if ranks is None or not ranks.rank:
             self._writer = checkpoints.Writer(path, distance, header)
 

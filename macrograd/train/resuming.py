@@ -75,17 +75,21 @@ def computed(fitting: Resumable, sample: Compiled, arrays: list[Array]) -> dict[
     }
 
 
-def continued(
-    fitting: Resumable, saved: checkpoints.Saved | None, computed: dict[str, Any], run: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """Continue a saved run that computes the same, if there is one; returns the header of this run's checkpoints.
-    `run` is what `run_of` says, if it has been compared. Raises ValueError, naming the difference, for another run."""
-    programs = computed | {"rates": _rates(fitting, saved)}
-    compared = run is not None
-    run = run_of(fitting) if run is None else run
+def compared(fitting: Resumable, saved: checkpoints.Saved | None) -> dict[str, Any]:
+    """What `run_of` says. Raises ValueError, naming the difference, if that is not what wrote a saved run."""
+    run = run_of(fitting)
     if saved is not None:
-        if not compared:
-            saved.check_run(run)
+        saved.check_run(run)
+    return run
+
+
+def continued(
+    fitting: Resumable, saved: checkpoints.Saved | None, run: dict[str, Any], computed: dict[str, Any]
+) -> dict[str, Any]:
+    """Continue a saved run, which `compared` has told to be this one, if it computes the same; returns the header of
+    this run's checkpoints. Raises ValueError, naming the difference, if it computes something else."""
+    programs = computed | {"rates": _rates(fitting, saved)}
+    if saved is not None:
         saved.check_programs(programs)
         _restore(fitting, saved)
     return {"run": run, "programs": programs}

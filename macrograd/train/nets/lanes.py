@@ -156,7 +156,8 @@ class Together:
                     fitting, fitting.setup.compiled(fitting.objective), fitting.arrays(None)
                 )
             path, saved = folder.prepare(lane.member.number)
-            lane.writer = MemberWriter(path, resuming.continued(fitting, saved, computed[key]))
+            run = resuming.compared(fitting, saved)
+            lane.writer = MemberWriter(path, resuming.continued(fitting, saved, run, computed[key]))
 
     def _write(self, step: int) -> None:
         assert self.clock is not None
