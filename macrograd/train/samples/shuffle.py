@@ -84,32 +84,15 @@ def _native() -> Any:
     return ByWork(make, _MUCH)
 
 
-def _text() -> str:
-    def mixed(z: str, name: str) -> str:
-        """The lines that mix %z into %name."""
-        lines = []
-        for k, (shift, factor) in enumerate(_MIX):
-            lines += [
-                f"%{name}.a{k} = lshr i64 %{z}, {shift}",
-                f"%{name}.b{k} = xor i64 %{z}, %{name}.a{k}",
-                f"%{name}.c{k} = mul i64 %{name}.b{k}, {_signed(factor)}",
-            ]
-            z = f"{name}.c{k}"
-        return "\n  ".join([*lines, f"%{name}.d = lshr i64 %{z}, {_LAST}", f"%{name} = xor i64 %{z}, %{name}.d"])
+_ARGUMENTS = {
+    "out": "ptr", "samples": "i64", "first": "i64", "epochs": "i64", "seed": "i64", "from": "i64", "to": "i64",
+}  # fmt: skip
 
+
+def _text() -> str:
     loads = "\n  ".join(
         f"%{name}.at = getelementptr i64, ptr %arguments, i64 {k}\n  %{name} = load {kind}, ptr %{name}.at"
-        for k, (name, kind) in enumerate(
-            [
-                ("out", "ptr"),
-                ("samples", "i64"),
-                ("first", "i64"),
-                ("epochs", "i64"),
-                ("seed", "i64"),
-                ("from", "i64"),
-                ("to", "i64"),
-            ]
-        )
+        for k, (name, kind) in enumerate(_ARGUMENTS.items())
     )
     return f"""
 define void @shuffle(ptr %arguments) {{
@@ -125,14 +108,14 @@ begin:
   %number = add i64 %first, %e
   %weighed = mul i64 %number, {_signed(_EPOCH)}
   %start = add i64 %seed, %weighed
-  {mixed("start", "key")}
+  {_mixing("start", "key")}
   %ahead = mul i64 %from, {_signed(_PLACE)}
   %counted = add i64 %key, %ahead
   br label %place
 place:
   %i = phi i64 [ %from, %begin ], [ %i.next, %place ]
   %counter = phi i64 [ %counted, %begin ], [ %counter.next, %place ]
-  {mixed("counter", "z")}
+  {_mixing("counter", "z")}
   %i.next = add i64 %i, 1
   %upper = lshr i64 %z, 32
   %scaled = mul i64 %upper, %i.next
@@ -154,3 +137,16 @@ end:
   ret void
 }}
 """
+
+
+def _mixing(z: str, name: str) -> str:
+    """The lines that mix %z into %name, as `_mixed` does."""
+    lines = []
+    for k, (shift, factor) in enumerate(_MIX):
+        lines += [
+            f"%{name}.a{k} = lshr i64 %{z}, {shift}",
+            f"%{name}.b{k} = xor i64 %{z}, %{name}.a{k}",
+            f"%{name}.c{k} = mul i64 %{name}.b{k}, {_signed(factor)}",
+        ]
+        z = f"{name}.c{k}"
+    return "\n  ".join([*lines, f"%{name}.d = lshr i64 %{z}, {_LAST}", f"%{name} = xor i64 %{z}, %{name}.d"])
