@@ -67,77 +67,106 @@ def of(
         raise ValueError(no_column(table, name))
     if task is not None and task not in TASKS:
         raise ValueError(f"the task {task!r} is not known: use {' or '.join(TASKS)}")
-    column, where = table.columns[name], f"{table.name}, column {name!r}"
-    style = style_of(table, markers)
-    asked, _, order = (kind or "").partition(":")
-    if asked == "number" and order in cells.DECIMALS:
-        style, order = Style(cells.DECIMALS[order]), ""
-    elif kind is not None and (asked != "duration" or order not in ("", *durations.ORDERS)):
+    asked = _Asked.of(name, kind, style_of(table, markers))
+    found = _understood(table, name, asked, task, markers)
+    gone, notes = found.gone, []
+    if gone.any():
+        notes.append(_left_out(name, np.flatnonzero(gone)))
+    rows = np.flatnonzero(~gone)
+    if len(rows) < 2:
+        how_many = "no rows" if not len(rows) else "only 1 row"
+        raise ValueError(f"{table.name} has {how_many} with a target in {name!r}: learning needs at least 2")
+    guessed, numeric = "", found.kind in ("number", "duration")
+    if task is None:
+        task, guessed = _guess(name, found.values[rows] if numeric else None)
+    if task == "regression":
+        y = _numbers(table, name, found, rows)
+        notes += _doubts(table.columns[name][rows], name, found, asked)
+        return Target(name, y, rows, None, guessed, True, tuple(notes), unit=found.unit)
+    y, shown = _classes(table, name, found, rows)
+    if guessed and len(shown) == len(y) >= _LEAST_NAMED:
         raise ValueError(
-            f"the kind {kind!r} of the target {name!r} is not known: a target is a number or classes by its task, and "
-            "its kind can only be duration, duration:h:mm, duration:m:ss, number:point or number:comma"
+            f"{table.name}, column {name!r}: it has another string in every row, so it names the rows, and no class "
+            "can be learned from one row: choose another target column"
         )
+    return Target(name, y, rows, shown, guessed, numeric, tuple(notes + _weak_classes(name, y, shown)))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the user said of a target: its kind, the order of a duration's parts, how numbers are written; or None."""
+
+    kind: str | None
+    order: str | None
+    style: Style | None
+
+    @classmethod
+    def of(cls, name: str, kind: str | None, style: Style | None) -> _Asked:
+        """What `kind` says of the target `name` of a table whose numbers are known to be written as `style`."""
+        asked, _, order = (kind or "").partition(":")
+        if asked == "number" and order in cells.DECIMALS:
+            return cls(asked, None, Style(cells.DECIMALS[order]))
+        if kind is not None and (asked != "duration" or order not in ("", *durations.ORDERS)):
+            raise ValueError(
+                f"the kind {kind!r} of the target {name!r} is not known: a target is a number or classes by its task, "
+                "and its kind can only be duration, duration:h:mm, duration:m:ss, number:point or number:comma"
+            )
+        return cls(asked or None, order or None, style)
+
+
+def _understood(table: Table, name: str, asked: _Asked, task: str | None, markers: Collection[str]) -> kinds.Understood:
+    """The target's column as what it is. Raises ValueError for dates and for spoilt cells that shall be numbers."""
+    column, where, style = table.columns[name], f"{table.name}, column {name!r}", asked.style or Style()
     try:
-        found = kinds.understand(
-            column, style=style or Style(), markers=markers, kind=asked or None, order=order or None
-        )
+        found = kinds.understand(column, style=style, markers=markers, kind=asked.kind, order=asked.order)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-    if found.order == "hms" and task != "classification":
+    if task == "classification":
+        return found
+    if found.order == "hms":
         # As a column to learn from these may be times of day; as a number to learn they are durations.
         with contextlib.suppress(ValueError):
-            found = kinds.understand(column, style=style or Style(), markers=markers, kind="duration")
-    if found.kind == "date" and task != "classification":
+            found = kinds.understand(column, style=style, markers=markers, kind="duration")
+    if found.kind == "date":
         raise ValueError(
             f"{where}: it holds dates, which cannot be a target: learn a number (such as the days until then), or "
             "classes with --task classification"
         )
-    if found.spoilt and task != "classification":
+    if found.spoilt:
         raise ValueError(
             f"{where}: it holds {found.kind}s, and {found.spoilt} other cell{'s' * (found.spoilt > 1)}, such as "
             f"{found.example}: if that is a mark for missing values, say so with --missing; --task classification "
             "makes every text a class"
         )
-    as_numbers = found.kind in ("number", "duration")
-    gone = found.gone
-    rows, notes = np.flatnonzero(~gone), []
-    if gone.any():
-        notes.append(_left_out(name, np.flatnonzero(gone)))
-    if len(rows) < 2:
-        how_many = "no rows" if not len(rows) else "only 1 row"
-        raise ValueError(f"{table.name} has {how_many} with a target in {name!r}: learning needs at least 2")
-    guessed = ""
-    if task is None:
-        task, guessed = _guess(name, found.values[rows] if as_numbers else None)
-    if task == "regression":
-        y = _numbers(table, name, found, rows)
-        if found.kind == "duration" and found.order != durations.FULL:
-            short = next((str(t).strip() for t in column[rows] if durations.two_numbers(str(t))), "40:18")
-            other = durations.HOURS if found.order == durations.MINUTES else durations.MINUTES
-            how = "" if order else f"; otherwise --kind {name}=duration:{other}"
-            notes.append(f"{short!r} in {name!r} is read as {durations.MEANINGS[found.order]}{how}")
-        if found.kind == "number" and found.doubt and style is None:
-            what, otherwise = cells.as_read(found.doubt, Style())
-            notes.append(f"column {name!r}: {what}; otherwise --kind {name}={otherwise}")
-        return Target(name, y, rows, None, guessed, True, tuple(notes), unit=found.unit)
-    y, shown = _classes(table, name, found, rows)
-    counts = np.bincount(y)
-    if guessed and len(shown) == len(y) >= _LEAST_NAMED:
-        raise ValueError(
-            f"{where}: it has another string in every row, so it names the rows, and no class can be learned from one "
-            "row: choose another target column"
-        )
-    if alone := int((counts == 1).sum()):
+    return found
+
+
+def _doubts(column: Array, name: str, found: kinds.Understood, asked: _Asked) -> list[str]:
+    """What was read in one of two ways without being asked for, and how to ask for the other."""
+    if found.kind == "duration" and found.order != durations.FULL:
+        short = next((str(t).strip() for t in column if durations.two_numbers(str(t))), "40:18")
+        other = durations.HOURS if found.order == durations.MINUTES else durations.MINUTES
+        how = "" if asked.order else f"; otherwise --kind {name}=duration:{other}"
+        return [f"{short!r} in {name!r} is read as {durations.MEANINGS[found.order]}{how}"]
+    if found.kind == "number" and found.doubt and asked.style is None:
+        what, otherwise = cells.as_read(found.doubt, Style())
+        return [f"column {name!r}: {what}; otherwise --kind {name}={otherwise}"]
+    return []
+
+
+def _weak_classes(name: str, y: Array, shown: Sequence[str]) -> list[str]:
+    """Notes on classes of one row, and on those that may be one class."""
+    notes = []
+    if alone := int((np.bincount(y) == 1).sum()):
         notes.append(
             f"{alone} of the {len(shown)} classes of {name!r} {'have' if alone > 1 else 'has'} one row only, which is "
             "too few to learn and to test"
         )
-    notes += [
+    return notes + [
         f"the classes {', '.join(map(repr, group))} of {name!r} differ only in capitals or spaces: correct the table "
         "if they are the same"
         for group in cells.several_spellings(shown)
     ]
-    return Target(name, y, rows, shown, guessed, as_numbers, tuple(notes))
 
 
 def labels_of(table: Table, names: Sequence[str], *, markers: Collection[str] = ()) -> Target:
