@@ -17,6 +17,9 @@ from random_programs import RandomProgram, programs
 import macrograd as mg
 from macrograd import ops
 from macrograd.compiler.rewrite import simplify as rewritings
+from macrograd.compiler.rewrite.chains import chains
+from macrograd.compiler.rewrite.constants import fold_constants
+from macrograd.compiler.rewrite.identities import identities, without_detach
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.trace import trace
@@ -25,14 +28,14 @@ from macrograd.value import Value
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 3.0, math.inf, -math.inf, math.nan, 5e-324, 1e308, -1e308]
 EXACT: dict[str, Callable[[Tape], Tape]] = {
-    "fold_constants": rewritings.fold_constants,
-    "fold_constants, strict": partial(rewritings.fold_constants, strict=True),
-    "identities": rewritings.identities,
-    "without_detach": rewritings.without_detach,
+    "fold_constants": fold_constants,
+    "fold_constants, strict": partial(fold_constants, strict=True),
+    "identities": identities,
+    "without_detach": without_detach,
     "merge_equal": rewritings.merge_equal,
     "drop_dead": rewritings.drop_dead,
     "own_results": rewritings.own_results,
-    "chains, strict": partial(rewritings.chains, strict=True),
+    "chains, strict": partial(chains, strict=True),
     "simplify, strict": partial(rewritings.simplify, strict=True),
 }
 
@@ -135,7 +138,7 @@ def rewrite(rewriting: Callable[[Tape], Tape], *lines: str, result: str = "") ->
     ],
 )
 def test_identities(lines: list[str], expected: list[str]) -> None:
-    assert rewrite(rewritings.identities, *lines) == [*expected, f"return %{len(expected) + 1}"]
+    assert rewrite(identities, *lines) == [*expected, f"return %{len(expected) + 1}"]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +162,7 @@ def test_identities(lines: list[str], expected: list[str]) -> None:
     ],
 )
 def test_what_looks_like_an_identity_and_is_none(lines: list[str]) -> None:
-    kept = rewrite(rewritings.identities, *lines)
+    kept = rewrite(identities, *lines)
     assert kept == [*lines, f"return %{len(lines) + 1}"]
 
 
@@ -175,7 +178,7 @@ def test_an_identity_beside_an_inverse() -> None:
     lines = ["%2 = constant -1.0", "%3 = constant 1.0", "%4 = mul %0 %3", "%5 = pow %4 %2", "%6 = add %5 %4"]
     tape = tapes.parse("\n".join([*LEAVES, *lines, "return %6"]))
     for x in SPECIAL:
-        same_bits(tape, rewritings.identities(tape), [1.0], [x])
+        same_bits(tape, identities(tape), [1.0], [x])
 
 
 def test_divisions_by_powers_of_two_keep_every_bit() -> None:
@@ -183,7 +186,7 @@ def test_divisions_by_powers_of_two_keep_every_bit() -> None:
     lines = ["%2 = constant 2.0", "%3 = constant -0.125", "%4 = div %0 %2", "%5 = div %0 %3", "%6 = div %4 %1"]
     lines += ["%7 = constant 3.0", "%8 = div %5 %2", "%9 = div %7 %2", "%10 = div %8 %7"]
     tape = tapes.parse("\n".join([*LEAVES, *lines, "return %4 %5 %6 %8 %9 %10 %2 %3 %7"]))
-    rewritten = tapes.verify(rewritings.identities(tape))
+    rewritten = tapes.verify(identities(tape))
     assert str(rewritten).count("div") == 2  # by the parameter, and by 3
     for x in (*SPECIAL, 5e-324, -3.0 * 2.0**-1074, 1.7e308):
         same_bits(tape, rewritten, [1.0], [x])
@@ -192,7 +195,7 @@ def test_divisions_by_powers_of_two_keep_every_bit() -> None:
 def test_folding() -> None:
     lines = ["%2 = constant 2.0", "%3 = constant 3.0", "%4 = mul %2 %3", "%5 = exp %4", "%6 = mul %0 %5"]
     folded = [f"%2 = constant {math.exp(6.0)!r}", "%3 = mul %0 %2", "return %3"]
-    assert rewrite(rewritings.fold_constants, *lines) == folded
+    assert rewrite(fold_constants, *lines) == folded
     tape = tapes.parse("\n".join([*LEAVES, *lines, "return %6"]))
     assert str(rewritings.simplify(tape)).splitlines()[2] == f"%2 = constant {math.exp(6.0)!r}"
 
@@ -243,7 +246,7 @@ def test_own_results() -> None:
 
 def test_chains_make_sums_of_products() -> None:
     lines = ["%2 = mul %1 %0", "%3 = add %2 %0", "%4 = sub %3 %1"]
-    tape = rewritings.chains(tapes.parse("\n".join([*LEAVES, *lines, "return %4"])))
+    tape = chains(tapes.parse("\n".join([*LEAVES, *lines, "return %4"])))
     (dot,) = [line for line in str(rewritings.drop_dead(tape)).splitlines() if "dot" in line]
     assert len(dot.split()) == 3 + 6
     assert interpret(tape, [3.0], [2.0]) == [3.0 * 2.0 + 2.0 - 3.0]
@@ -254,22 +257,22 @@ def test_chains_make_sums_of_products() -> None:
 def test_chains_of_long_tapes_are_made_in_parts(program: RandomProgram) -> None:
     tape = trace(program, [(program.inputs,), ()]).tape
     with pytest.MonkeyPatch.context() as patch:
-        whole = [str(rewritings.chains(tape, strict=strict)) for strict in (False, True)]
+        whole = [str(chains(tape, strict=strict)) for strict in (False, True)]
         patch.setattr(tapes, "AT_ONCE", 3)
-        assert [str(rewritings.chains(tape, strict=strict)) for strict in (False, True)] == whole
+        assert [str(chains(tape, strict=strict)) for strict in (False, True)] == whole
 
 
 def test_a_tape_whose_sums_are_all_chained_stays_as_it_is() -> None:
     lines = ["%2 = mul %0 %1", "%3 = constant 1.0", "%4 = dot %2 %3 %1 %1"]
     tape = tapes.parse("\n".join([*LEAVES, *lines, "return %4"]))
-    assert rewritings.chains(tape) is tape
+    assert chains(tape) is tape
 
 
 def test_strict_chains_keep_the_programs_order() -> None:
     lines = ["%2 = add %0 %1", "%3 = mul %0 %1", "%4 = add %3 %2"]
     tape = tapes.parse("\n".join([*LEAVES, *lines, "return %4"]))
     x, w = 1e16, 1.0
-    assert interpret(rewritings.chains(tape, strict=True), [w], [x]) == [x * w + (x + w)]
+    assert interpret(chains(tape, strict=True), [w], [x]) == [x * w + (x + w)]
 
 
 def test_constants_alone_fold_to_the_eager_engines_number() -> None:
@@ -296,7 +299,7 @@ def test_a_chain_of_constants_is_folded_at_once() -> None:
             total = total + factor * x
         return total
 
-    tape = rewritings.fold_constants(trace(discounted, []).tape)
+    tape = fold_constants(trace(discounted, []).tape)
     known = np.flatnonzero(tape.code == tapes.CONSTANT)
     assert min(tape.leaf[known]) == pytest.approx(0.999**5_000, rel=1e-12)
     for k in np.flatnonzero(tape.arity).tolist():
