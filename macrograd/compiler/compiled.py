@@ -6,15 +6,13 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrograd._forks import free_in_child
-from macrograd._numbers import check_unmasked
-from macrograd.compiler import parameters
+from macrograd.compiler import arguments, parameters
 from macrograd.compiler.bound import Bound, BoundResults
 from macrograd.compiler.calls import Call, Calls, Direct
 from macrograd.compiler.recordings import Recordings, shareable
@@ -26,8 +24,6 @@ from macrograd.value import Value, is_interpreted, numbers_of, write_numbers
 if TYPE_CHECKING:
     from macrograd.compiler.own_calls import OwnCalls
     from macrograd.compiler.targets.profile import Profile
-
-_ARGUMENTS = "an argument of shape () is one value, and one of another shape (nested) Vectors of values"
 
 
 class Compiled:
@@ -124,13 +120,13 @@ class Compiled:
         it: no Value is read or written. Raises ValueError for a theta of the wrong size, and TypeError if theta or an
         argument is missing."""
         if theta is None:
-            raise self._no_theta("value")
+            raise arguments.no_theta(self.settings, "value")
         if (call := self._known("values", args)) is not None and not kwargs:
             return call.values(theta, args)
         try:
             arrays, special = self._given(args, kwargs)
         except TypeError:
-            self._check_arguments("value", args, kwargs)
+            arguments.check_with_theta(self.settings, "value", args, kwargs)
             raise
         return self._calls.of("values", special, arrays).values(theta, arrays)
 
@@ -161,14 +157,14 @@ class Compiled:
             if value is not None:
                 return value, gradient
         if theta is None:
-            raise self._no_theta("value_and_grad")
+            raise arguments.no_theta(self.settings, "value_and_grad")
         if (call := self._known("gradient", args)) is not None and not kwargs:
             self._direct = call.direct()
             return call.value_and_grad(theta, args)
         try:
             arrays, special = self._given(args, kwargs)
         except TypeError:
-            self._check_arguments("value_and_grad", args, kwargs)
+            arguments.check_with_theta(self.settings, "value_and_grad", args, kwargs)
             raise
         return self._calls.of("gradient", special, arrays).value_and_grad(theta, arrays)
 
@@ -285,92 +281,12 @@ class Compiled:
             raise
 
     def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[NDArray[Any]], Specialised]:
-        if kwargs:
-            args = self._positional(args, kwargs)
-        arrays = [
-            x if x.__class__ is np.ndarray and x.dtype == self.dtype else self._array(k, x) for k, x in enumerate(args)
-        ]
-        if self.batch:
-            uniform = self.settings.uniform
-            if not uniform:
-                self._check_batch(arrays)
-                shapes = tuple([x.shape[1:] for x in arrays])
-            else:
-                self._check_batch([x for k, x in enumerate(arrays) if k not in uniform])
-                shapes = tuple([x.shape if k in uniform else x.shape[1:] for k, x in enumerate(arrays)])
-        else:
-            shapes = tuple([x.shape for x in arrays])
+        arrays, shapes = arguments.read(self.settings, args, kwargs)
         special = self._shapes.get(shapes)
         if special is None:
             special = self._specialise(shapes)
         self._latest = special
         return arrays, special
-
-    def _check_arguments(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Raise TypeError if they do not fit the function, for example because theta was left out."""
-        if self._signature is None:
-            return
-        try:
-            self._signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(
-                f"{self.__name__}.{method}(theta, …) takes theta, the parameters' numbers, before the function's own "
-                f"arguments ({error}): write {method}(f.theta(), …); for derivatives by the arguments, "
-                f"mg.compile(mg.{method}({self.__name__}))"
-            ) from None
-
-    def _no_theta(self, method: str) -> TypeError:
-        return TypeError(
-            f"{self.__name__}.{method}(theta, …) got None for theta, the parameters' numbers: pass f.theta() for those "
-            "that the Values hold"
-        )
-
-    def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        if self._signature is None:
-            raise TypeError(f"{self.__name__} has no signature to place {', '.join(kwargs)} in: pass it by position")
-        bound = self._signature.bind(*args, **kwargs)
-        if bound.kwargs:
-            raise TypeError(
-                f"{self.__name__}: {', '.join(bound.kwargs)} can only be passed by name; "
-                "a compiled function takes arguments by position"
-            )
-        return bound.args
-
-    def _array(self, k: int, x: Any) -> NDArray[Any]:
-        check_unmasked(f"{self.__name__}: {self.argument(k)}", x)
-        try:
-            array = np.asarray(x)
-        except ValueError:
-            raise ValueError(
-                f"{self.__name__}: {self.argument(k)} is ragged: its rows must all have the same length"
-            ) from None
-        if array.dtype.kind not in "biuf":
-            raise TypeError(f"{self.__name__}: {self.argument(k)} must hold real numbers, got {_unreal(array)}")
-        return array
-
-    def _check_batch(self, arrays: list[NDArray[Any]]) -> None:
-        """Raise ValueError if these arguments, all those that vary, are not a batch."""
-        if not arrays:
-            raise ValueError(f"{self.__name__}: compiled with batch=True it needs at least one argument to batch over")
-        leading = arrays[0]
-        for k, array in enumerate(arrays):
-            if not array.ndim:
-                raise ValueError(
-                    f"{self.__name__}: {self._varying(k)} is a single number, but compiled with batch=True every "
-                    "argument has the batch as its first axis"
-                )
-            if len(array) != len(leading):
-                raise ValueError(
-                    f"{self.__name__}: {self._varying(0)} has {len(leading)} samples (shape {leading.shape}), "
-                    f"{self._varying(k)} has {len(array)} (shape {array.shape}); they must be equal"
-                )
-        if not len(leading) and not self.settings.own_rows:  # the others may have rows
-            raise ValueError(f"{self.__name__}: the batch is empty (shape {leading.shape}): give at least one sample")
-
-    def _varying(self, number: int) -> str:
-        """The name in messages of the k-th argument that varies."""
-        uniform = self.settings.uniform
-        return self.argument(next(islice((k for k in count() if k not in uniform), number, None)))
 
     def _specialise(self, shapes: tuple[tuple[int, ...], ...]) -> Specialised:
         with self._lock:
@@ -378,9 +294,9 @@ class Compiled:
                 try:
                     self._shapes[shapes] = self._recorded(shapes)
                 except Exception as error:
-                    error.add_note(self._history(shapes))
+                    error.add_note(arguments.history(self.settings, shapes, self._shapes))
                     if isinstance(error, (TypeError, IndexError, AttributeError)):
-                        error.add_note(_ARGUMENTS)
+                        error.add_note(arguments.SHAPES)
                     raise
             return self._shapes[shapes]
 
@@ -396,34 +312,6 @@ class Compiled:
         recordings, parameters = self._shared
         known = recordings.find(self.settings, shapes, parameters)
         return recordings.keep(Specialised(self.settings, shapes), parameters) if known is None else known
-
-    def _history(self, shapes: tuple[tuple[int, ...], ...]) -> str:
-        per = " for one sample" if self.batch else ""
-        now = ", ".join(f"{self.argument(k)} of shape {shape}" for k, shape in enumerate(shapes))
-        text = f"while {self.__name__} was traced with {now or 'no arguments'}{per}"
-        for earlier in self._shapes:
-            text += "; it was traced before with " + ", ".join(
-                f"{self.argument(k)} of shape {shape}" for k, shape in enumerate(earlier)
-            )
-        return text
-
-
-def _unreal(array: NDArray[Any]) -> str:
-    """The part of an array that is not a real number, and the remedy."""
-    if array.dtype.kind != "O":
-        return f"dtype {array.dtype}"
-    for index, item in np.ndenumerate(array):
-        at = f" at {list(index)}" if index else ""
-        if isinstance(item, Value):
-            return (
-                f"a Value{at}; Values to be learned must be closed over, not passed, and for its number alone pass "
-                "value.data"
-            )
-        if isinstance(item, int) and abs(item) >= 2**63:
-            return f"an integer{at} that no float holds exactly: pass it as float(…)"
-        if not isinstance(item, (int, float, np.number)):
-            return f"{item!r}{at}"
-    return "dtype object: convert it with array.astype(float)"
 
 
 def again(
