@@ -4,16 +4,18 @@
 PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
+ANYWHERE := tests/test_docs.py tests/test_readme.py tests/train/test_many.py tests/compiler/test_tiles.py
 PIP    := -m pip install -qq --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz targets check docs format bench browser references clean
+.PHONY: help demo test fuzz processors targets check docs format bench browser references clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo        train the two-moons net and save its picture as moons.png"
 	@echo "make test        run the tests"
 	@echo "make fuzz        random programs against the eager engine, for a minute (MINUTES=…, SEED=…)"
+	@echo "make processors  the pages and some tests, with native code as for processors with SSE2 and with AVX-512"
 	@echo "make targets     exported C on gcc, clang, tcc, musl, ARM, RISC-V and AVR; installs them by apt-get if it may"
 	@echo "make check       ruff, ruff format, mypy --strict, the direction of the imports"
 	@echo "make docs        run the examples of the site and write it into out/site"
@@ -31,6 +33,9 @@ test: $(VENV)/.dev-installed
 
 fuzz: $(VENV)/.dev-installed
 	$(RUN) -m tests.fuzz --minutes $(or $(MINUTES),1) $(if $(SEED),--seed $(SEED))
+
+processors: $(VENV)/.dev-installed
+	for each in sse2 avx512; do $(RUN) -m pytest -n 2 --processor $$each $(ANYWHERE) || exit 1; done
 
 targets: $(VENV)/.dev-installed
 	$(RUN) -m tests.targets --install

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Generator, Iterator
+from functools import cache
 
 import pytest
 from hypothesis import settings
@@ -18,8 +19,26 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process that tests st
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in what a shell runs in the background: tests press Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# LLVM's names of a processor and of its extensions (None: this one's), and the bytes of a vector. LLVM computes longer
+# vectors than the processor has in parts.
+PROCESSORS = {"sse2": ("x86-64", "", 16), "avx2": ("haswell", "", 32), "avx512": (None, None, 64)}
+
 settings.register_profile("macrograd", deadline=None, derandomize=True)
 settings.load_profile("macrograd")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--processor", choices=PROCESSORS, help="make native code as for another processor")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Native code of this process as another processor has it: what a test or a page says is to be true there, too."""
+    if (name := config.getoption("--processor")) is not None:
+        from macrograd.compiler.jit import native, processor
+
+        this, (cpu, features, size) = processor.machine(), PROCESSORS[name]
+        other = processor.Processor(cpu or this.cpu, this.features if features is None else features, size)
+        processor.machine = native.machine = cache(lambda: other)
 
 
 def pytest_collection_finish() -> None:
