@@ -184,13 +184,55 @@ def test_where_new_code_may_not_run_llvm_links(tmp_path: Path, monkeypatch: pyte
         elf.Image(image())
 
 
-def test_where_there_is_no_more_memory_llvm_links(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_there_is_no_more_memory_llvm_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any, **__: Any) -> Any:
         raise OSError("Cannot allocate memory")
 
     monkeypatch.setattr("mmap.mmap", refused)
-    with pytest.raises(elf.UnknownError, match="a system that gives no more memory"):
+    with pytest.raises(RuntimeError, match="no more memory for machine code: drop"):
         elf.Image(image())
+
+
+FULL = """
+import ctypes, mmap, warnings
+import macrograd as mg
+
+double = mg.compile(lambda x: x * 2.0)
+print(double(1.0))
+# Every second page of a large piece is read: the system keeps them apart, until it keeps no more.
+most = int(open("/proc/sys/vm/max_map_count").read())
+system, size = ctypes.CDLL(None), ctypes.c_size_t(mmap.PAGESIZE)
+system.mmap.restype = ctypes.c_void_p
+none, private = 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+begin = system.mmap(None, ctypes.c_size_t(most * mmap.PAGESIZE), none, private, -1, ctypes.c_long(0))
+pages = [ctypes.c_void_p(begin + k * mmap.PAGESIZE) for k in range(0, most, 2)]
+for page in pages:
+    if system.mprotect(page, size, mmap.PROT_READ):
+        break
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    print(mg.compile(lambda x: x * 3.0)(1.0))
+print(said[0].message)
+for page in pages:
+    system.mprotect(page, size, none)
+with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    print(mg.compile(lambda x: x * 5.0)(1.0), double(3.0))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/sys/vm/max_map_count").exists(), reason="counts pieces of memory as Linux does")
+def test_a_process_with_as_many_pieces_of_memory_as_it_may_have_goes_on(tmp_path: Path) -> None:
+    if int(Path("/proc/sys/vm/max_map_count").read_text()) > 300_000:
+        pytest.skip("as many as that take too long to make")
+    environment = {**os.environ, "MACROGRAD_CACHE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", FULL], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    first, instead, warning, after = done.stdout.splitlines()
+    assert (first, instead, after) == ("2.0", "3.0", "5.0 6.0")
+    assert "pieces (vm.max_map_count)" in warning
+    assert "drop compiled functions" in warning
+    assert "it runs on NumPy instead" in warning
 
 
 # --- processes that find all their code ---------------------------------------------------------------------------

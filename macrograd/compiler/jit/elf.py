@@ -10,6 +10,7 @@ Architecture Processor Supplement*, chapter 4.
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import struct
@@ -57,11 +58,21 @@ def known() -> bool:
 
 @cache
 def _process() -> Any:
-    return ctypes.CDLL(None)
+    return ctypes.CDLL(None, use_errno=True)
+
+
+class NoRoomError(RuntimeError):
+    """The system gives no more memory, so that LLVM, which ends the process then, shall not ask for it either."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"the system gives no more memory for machine code{_pieces()}: drop compiled functions and models that are "
+            "no longer used (many nets of one shape share their code in mg.train_many)"
+        )
 
 
 class Image:
-    """An object file in memory, as long as something holds the image. Raises UnknownError."""
+    """An object file in memory, as long as something holds the image. Raises UnknownError, or NoRoomError."""
 
     def __init__(self, file: bytes) -> None:
         if not known() or file[:7] != b"\x7fELF\x02\x01\x01" or file[16:20] != b"\x01\x00\x3e\x00":
@@ -193,11 +204,11 @@ class Image:
 
 
 def new_pages(size: int) -> mmap.mmap:
-    """Memory of this process alone. Raises UnknownError if the system gives none."""
+    """Memory of this process alone. Raises NoRoomError if the system gives none."""
     try:
         return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except OSError as error:
-        raise UnknownError("a system that gives no more memory") from error
+        raise NoRoomError from error
 
 
 def made_executable(place: int, size: int) -> bool:
@@ -206,8 +217,24 @@ def made_executable(place: int, size: int) -> bool:
 
 
 def allowed(place: int, size: int, what: int) -> bool:
-    """Whether the system grants this protection (`mmap.PROT_…`) to the pages of `size` bytes at `place`."""
-    return not _process().mprotect(ctypes.c_void_p(place), ctypes.c_size_t(size), ctypes.c_int(what))
+    """Whether the system grants this protection (`mmap.PROT_…`) to the pages of `size` bytes at `place`. Raises
+    NoRoomError if it would have to keep one piece of memory more than it keeps of a process."""
+    if not _process().mprotect(ctypes.c_void_p(place), ctypes.c_size_t(size), ctypes.c_int(what)):
+        return True
+    if ctypes.get_errno() == errno.ENOMEM:
+        raise NoRoomError
+    return False
+
+
+def _pieces() -> str:
+    """How many pieces of memory this process has, and may have, if that is nearly all."""
+    try:
+        with open("/proc/self/maps", "rb") as maps, open("/proc/sys/vm/max_map_count") as most:
+            has, may = sum(1 for _ in maps), int(most.read())
+    except (OSError, ValueError):
+        return ""
+    # A program takes three at once.
+    return "" if has < may - 8 else f", which would be in more than {may:,} pieces (vm.max_map_count), three a program"
 
 
 @cache
