@@ -66,7 +66,7 @@ def compile(  # noqa: A001 - the contract's name; users write mg.compile
               one into a number or branching on it while fn is traced is an error; use `mg.static(p)` for a number that
               never changes
     batch     fn describes one sample: every argument gains a leading axis, and so does every result
-    dtype     "float64" or "float32"
+    dtype     "float64" or "float32", in which constants, arguments and parameters beyond ±3.4e38 are infinite
     backend   "llvm", "numpy" or "auto": LLVM if llvmlite can be imported, otherwise NumPy
     threads   the number of threads that share the blocks of a large batch; the result does not depend on it
     strict    the same bits on every machine: + − × ÷, √, negation, abs, relu, maximum, minimum and where round as in

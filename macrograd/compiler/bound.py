@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from macrograd.compiler import parameters
 from macrograd.compiler.gather import Gather
 from macrograd.compiler.specialised import Specialised, results
-from macrograd.compiler.targets.target import State
+from macrograd.compiler.targets.target import State, narrowing
 from macrograd.compiler.trace.guard import bound_calls
 from macrograd.value import Value
 
@@ -44,8 +44,9 @@ class BoundCall:
                 state.buffer(i).reshape(arrays[k].shape) if own is None else np.empty(arrays[k].shape, state.u.dtype)
             )
         self.arguments = [buffers[k] for k in range(len(arrays))]
-        for buffer, array in zip(self.arguments, arrays, strict=True):
-            np.copyto(buffer, array, casting="unsafe")
+        with narrowing():
+            for buffer, array in zip(self.arguments, arrays, strict=True):
+                np.copyto(buffer, array, casting="unsafe")
         self._special, self._prepared, self._state, self._own = special, prepared, state, own
         self._run = state.run if own is None else partial(_run_own, special, state, own, self.arguments)
         bound_calls.add(self)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from macrograd.compiler.jit.buffers import GIVEN, OBJECTS, RESULT
 from macrograd.compiler.specialised import FEW_SIZES, Prepared, Specialised, results
-from macrograd.compiler.targets.target import COPY_BYTES, State
+from macrograd.compiler.targets.target import COPY_BYTES, State, narrowing
 from macrograd.value import Value
 
 _MOST_KNOWN = 16
@@ -39,6 +39,7 @@ class Views:
     run        computes everything, and returns the value of a differentiated program
     gradient   of such a program
     result     the results in the caller's shape, if they are one array in one piece of a buffer
+    narrow     whether the caller's numbers may be beyond those of the buffers
     """
 
     theta: Any
@@ -46,6 +47,7 @@ class Views:
     run: Callable[[], Any]
     gradient: Any = None
     result: NDArray[Any] | None = None
+    narrow: bool = False
 
 
 @cache
@@ -133,10 +135,18 @@ class Call:
 
     def _loaded(self, state: State, theta: Any, arrays: Sequence[Any]) -> Views:
         """Write the numbers of a call into a state."""
-        special = self.special
         views: Views = state.views
         if views is None:
-            views = state.views = _views(special, self.prepared, state)
+            views = state.views = _views(self.special, self.prepared, state)
+        if views.narrow:
+            with narrowing():
+                self._write(state, views, theta, arrays)
+        else:
+            self._write(state, views, theta, arrays)
+        return views
+
+    def _write(self, state: State, views: Views, theta: Any, arrays: Sequence[Any]) -> None:
+        special = self.special
         if theta.__class__ is not np.ndarray:  # a masked array holds numbers that are not to be read
             special.fill(state, theta)
         else:
@@ -149,7 +159,6 @@ class Call:
         else:
             for view, array in zip(views.arguments, arrays, strict=True):
                 view[...] = array
-        return views
 
 
 class Calls:
@@ -193,7 +202,9 @@ def _views(special: Specialised, prepared: Prepared, state: State) -> Views:
         buffers = special.uniform_buffers(state)
         buffers |= {k: state.buffer(i).reshape((*rows, *special.shapes[k])) for i, k in enumerate(special.varying)}
         arguments = [buffers[k] for k in range(len(special.shapes))]
-    found = Views(state.u[: len(special.parameters)].data, arguments, state.run)
+    found = Views(
+        state.u[: len(special.parameters)].data, arguments, state.run, narrow=special.settings.dtype.itemsize < 8
+    )
     if prepared.differentiated:
         found.run = State.runner(state, prepared.program.results[0][1])  # `direct` has the built-in function
         found.gradient = results(prepared.program, state)[1]

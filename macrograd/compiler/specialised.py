@@ -22,7 +22,7 @@ from macrograd.compiler.program.program import Program
 from macrograd.compiler.program.walk import counted
 from macrograd.compiler.settings import Settings
 from macrograd.compiler.tape import indices
-from macrograd.compiler.targets.target import Executable, Request, State
+from macrograd.compiler.targets.target import Executable, Request, State, narrowing
 from macrograd.compiler.targets.training import Parts, Steps
 from macrograd.compiler.trace.recording import FIRST_CHECK
 from macrograd.value import Value, numbers_of
@@ -186,11 +186,11 @@ class Specialised:
         """Write the parameters' numbers into a state: theta, or the Values' current numbers."""
         n = len(self.parameters)
         if theta is None:
-            state.u[:n] = numbers_of(self.parameters)
-        elif theta.__class__ is np.ndarray and theta.shape == (n,) and theta.dtype.kind == "f":
+            theta = numbers_of(self.parameters)
+        elif theta.__class__ is not np.ndarray or theta.shape != (n,) or theta.dtype.kind != "f":
+            theta = self.check_theta(theta)
+        with narrowing():
             state.u[:n] = theta
-        else:
-            state.u[:n] = self.check_theta(theta)
 
     def samples(self, arrays: list[NDArray[Any]]) -> int:
         """The number of samples in these arguments."""
@@ -207,16 +207,18 @@ class Specialised:
         """Write the arguments' numbers into a state: of `own` rows those that this rank computes."""
         if own is not None and not own.stays:
             varying = set(self.varying)
-            arrays = [
-                own.inward(np.asarray(x, dtype=self.settings.dtype)) if k in varying else x
-                for k, x in enumerate(arrays)
-            ]
+            with narrowing():
+                arrays = [
+                    own.inward(np.asarray(x, dtype=self.settings.dtype)) if k in varying else x
+                    for k, x in enumerate(arrays)
+                ]
         if not self.same:
             state.load(arrays)
             return
         state.load([arrays[k] for k in self.varying])
-        for k, buffer in self.uniform_buffers(state).items():
-            np.copyto(buffer, arrays[k], casting="unsafe")
+        with narrowing():
+            for k, buffer in self.uniform_buffers(state).items():
+                np.copyto(buffer, arrays[k], casting="unsafe")
 
     def uniform_buffers(self, state: State) -> dict[int, NDArray[Any]]:
         """The memory of the uniform arguments by position, in their shapes."""

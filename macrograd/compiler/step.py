@@ -21,6 +21,7 @@ from macrograd.compiler import pipeline
 from macrograd.compiler.compiled import Compiled
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.tape import tape as tapes
+from macrograd.compiler.targets.target import narrowing
 from macrograd.compiler.targets.training import REASONS, Outcome, Parts
 from macrograd.ranks.tree import Leaves
 from macrograd.value import numbers_of
@@ -82,7 +83,8 @@ class TrainingLoop:
         self._one = batch_size == 1 and sample.settings.ranks is None and not sample.strict
         self._steps = self._special.prepared("gradient", batch_size, one=self._one).steps(parts, batch_size)
         self.parameters = self._special.parameters
-        self._steps.theta[:] = numbers_of(self.parameters)
+        with narrowing():
+            self._steps.theta[:] = numbers_of(self.parameters)
         self.load([held[k] for k in self._special.varying])
 
     @property

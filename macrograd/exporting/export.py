@@ -13,6 +13,7 @@ from macrograd._dataclass import dataclass
 from macrograd._files import write_together, write_whole
 from macrograd._flags import flag
 from macrograd.compiler.compiled import Compiled
+from macrograd.compiler.targets.target import narrowing
 from macrograd.exporting import c, onnx
 from macrograd.exporting.fixed import Reference
 from macrograd.exporting.int8_c import write_int8
@@ -125,6 +126,13 @@ def export(
         rows = calibration if subject.cells is None else subject.cells(calibration)
         return _export_int8(subject, path, rows, header=header)
     compiled = _traced(subject, dtype or subject.dtype or "float64", strict=strict)
+    with narrowing():
+        return _written(compiled, subject, kind, path, lanes, header=header)
+
+
+def _written(
+    compiled: Compiled, subject: Subject, kind: str, path: Path, lanes: int | None, *, header: bool
+) -> Exported:
     if path.suffix == ".wasm":
         return _export_wasm(compiled, subject, kind, path, lanes)
     lanes = lanes or _SIDE_BY_SIDE // compiled.dtype.itemsize

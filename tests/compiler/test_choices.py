@@ -108,7 +108,6 @@ def test_eager(name: str) -> None:
 
 @EVERY
 @HOW
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast")  # of constants beyond float32
 def test_compiled(name: str, backend: str, more: dict[str, Any]) -> None:
     f, at, first, second = CASES[name]
     p = Value(at)

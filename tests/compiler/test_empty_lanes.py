@@ -46,7 +46,6 @@ def test_infinite_factors_meet_samples_alone(
     np.testing.assert_allclose(found, [p.grad / samples for p in P], rtol=1e-12)
 
 
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 @pytest.mark.parametrize("samples", [1, 3, 67])
 @pytest.mark.parametrize("backend", ["llvm", "numpy"])
 def test_a_constant_that_is_infinite_in_float32_meets_samples_alone(backend: str, samples: int) -> None:

@@ -69,8 +69,6 @@ def compiling() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            # NumPy says so of a number that float32 does not hold: true, and no fault of the compiler's.
-            warnings.filterwarnings("ignore", "overflow encountered in cast", RuntimeWarning)
             yield
     finally:
         pipeline.observer = observer

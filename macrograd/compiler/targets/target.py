@@ -211,7 +211,8 @@ class State(ABC):
                 continue
             if k in self._borrowed:
                 self.arguments[k] = None
-            np.copyto(self.buffer(k).reshape(array.shape), array, casting="unsafe")
+            with narrowing():
+                np.copyto(self.buffer(k).reshape(array.shape), array, casting="unsafe")
 
     def weigh(self, weights: Array | None, order: NDArray[np.int64] | None = None) -> None:
         """Set weights by row of the arguments, which multiply 1/n, and the rows to use instead of all."""
@@ -286,6 +287,12 @@ def _reduced(program: Program) -> NDArray[np.int64]:
     for step in program.block:
         found += [Touch.of(i.out, i.dims, 1, n).all() for i, n in counted(step) if i.kind in SUMS_OF_BATCH]
     return distinct(np.concatenate(found))
+
+
+def narrowing() -> np.errstate:
+    """Where numbers become those of a program: beyond float32 they are infinite in it, without a warning from NumPy, as
+    they are where native code takes them."""
+    return np.errstate(over="ignore")
 
 
 def aligned(count: int, dtype: DTypeLike) -> Array:

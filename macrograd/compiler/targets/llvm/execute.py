@@ -28,7 +28,7 @@ from macrograd.compiler.targets.llvm.team import Crew
 from macrograd.compiler.targets.profile import Profile
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 from macrograd.compiler.targets.steps import StepByStep
-from macrograd.compiler.targets.target import Executable, Request, State, aligned
+from macrograd.compiler.targets.target import Executable, Request, State, aligned, narrowing
 from macrograd.compiler.targets.training import Parts, Steps
 from macrograd.ranks.tree import Leaves
 
@@ -139,7 +139,8 @@ class LlvmState(State):
         self.native, self.lanes, self.single = executable.variant(self.total)
         if like is None:
             self.u = aligned(program.uniform, dtype)
-            self.u[program.parameters : program.first_uniform_input] = program.constants
+            with narrowing():
+                self.u[program.parameters : program.first_uniform_input] = program.constants
         else:
             self.u = like.u
         self.v = aligned(program.varying * self.lanes, dtype)

@@ -20,7 +20,7 @@ from macrograd.compiler.targets.llvm.nets_context import NetsContext
 from macrograd.compiler.targets.llvm.nets_parts import Clip, Products, products, update_fits
 from macrograd.compiler.targets.nets import Array, Nets, NetsOutcome, NetSteps, Own, Rows
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
-from macrograd.compiler.targets.target import Request, aligned
+from macrograd.compiler.targets.target import Request, aligned, narrowing
 from macrograd.compiler.targets.training import Parts
 
 _CACHE_BYTES = 1 << 20  # of a tile's numbers: about a core's private cache
@@ -268,7 +268,8 @@ class _Worker:
             self.size, self.v = size, aligned(size, whole.request.dtype)
             program = whole.program
             constants = self.v[: program.uniform * whole.lanes].reshape(-1, whole.lanes)
-            constants[program.parameters : program.first_uniform_input] = program.constants[:, None]
+            with narrowing():
+                constants[program.parameters : program.first_uniform_input] = program.constants[:, None]
         for context, gradient in zip(self.contexts, call.gradients, strict=True):
             context.u = context.v = self.v.ctypes.data
             context.tables = gradient.native.tables.ctypes.data

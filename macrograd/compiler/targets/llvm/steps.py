@@ -24,7 +24,7 @@ from macrograd.compiler.targets.llvm.stopping import LONG, Interruptible, work_o
 from macrograd.compiler.targets.llvm.team import Crew
 from macrograd.compiler.targets.scalar.machine import Machine, kind_of
 from macrograd.compiler.targets.steps import OnBuffers
-from macrograd.compiler.targets.target import Array, Executable, aligned
+from macrograd.compiler.targets.target import Array, Executable, aligned, narrowing
 from macrograd.compiler.targets.training import Parts
 
 _VECTORS = 4  # in a block of parameters
@@ -206,7 +206,8 @@ class AlongParameters:
         self.program = program
         self.native = step_code(program, machine)
         self.u = aligned(program.uniform, dtype)
-        self.u[program.parameters : program.first_uniform_input] = program.constants
+        with narrowing():
+            self.u[program.parameters : program.first_uniform_input] = program.constants
         self.given = self.u[program.first_uniform_input : program.held]
         self._v, self._spare = aligned(program.varying * lanes, dtype), aligned(1, dtype)
         self.spare = self._spare.ctypes.data

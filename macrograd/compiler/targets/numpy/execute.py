@@ -19,7 +19,7 @@ from macrograd.compiler.targets.numpy.lower import Lowering
 from macrograd.compiler.targets.numpy.plan import NumpyPlan
 from macrograd.compiler.targets.shared import Shared
 from macrograd.compiler.targets.steps import StepByStep
-from macrograd.compiler.targets.target import Array, Executable, Request, State
+from macrograd.compiler.targets.target import Array, Executable, Request, State, narrowing
 from macrograd.compiler.targets.training import Parts, Steps
 from macrograd.ranks.tree import Leaves
 
@@ -80,8 +80,9 @@ class NumpyState(State):
         self.flag: Flag = [False]
         if like is None:
             self._whole = np.zeros(program.uniform + len(plan.pool), dtype)
-            self._whole[program.parameters : program.first_uniform_input] = program.constants
-            self._whole[program.uniform :] = plan.numbers()
+            with narrowing():
+                self._whole[program.parameters : program.first_uniform_input] = program.constants
+                self._whole[program.uniform :] = plan.numbers()
         else:
             self._whole = like._whole
         self.u = self._whole[: program.uniform]
