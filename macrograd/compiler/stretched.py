@@ -77,19 +77,21 @@ class Stretched:
         if (told := self._told(make)) is not None:
             return told
         if (other := self._without_copies()) is not None:
-            told = other._told(lambda tape, one=None: make(_numbered(tape, other, self._order or []), one=one))
+            told = other._told(lambda tape, one=None: make(_numbered(tape, other.order, self.order), one=one))
             if told is not None:
                 self.digested = False
                 self._say(other._first)
                 return told
         if (masked := self._masked()) is not None:
             self.digested = False
-            return masked.program(lambda tape, one=None: make(_numbered(tape, masked, self._order or []), one=one))
+            return masked.program(lambda tape, one=None: make(_numbered(tape, masked.order, self.order), one=one))
         found = self.written_out()
         self.digested = self._order is None
-        if self._order is not None and list(map(id, found.parameters)) != list(map(id, self._order)):
+        if self._order is None:
+            return make(found.tape)
+        if set(map(id, found.parameters)) != set(map(id, self._order)):
             raise self.recorder.refused(max(self.rounds.counts), "its parameters change after many rounds")
-        return make(found.tape)
+        return make(_numbered(found.tape, found.parameters, self._order))
 
     def _told(self, make: Callable[..., Program]) -> Program | None:
         """`program`, if it can be told from those of a few rounds."""
@@ -198,10 +200,10 @@ class Stretched:
             raise self.recorder.refused(max(self.rounds.counts), why) from None
 
 
-def _numbered(tape: Tape, source: Stretched, wanted: Sequence[Value]) -> Tape:
-    """The tape of a source, with its parameters numbered in the wanted order."""
+def _numbered(tape: Tape, parameters: Sequence[Value], wanted: Sequence[Value]) -> Tape:
+    """The tape of these parameters, with them numbered in the wanted order."""
     number = {id(p): k for k, p in enumerate(wanted)}
-    places = np.array([number[id(p)] for p in source.order], dtype=np.int64)
+    places = np.array([number[id(p)] for p in parameters], dtype=np.int64)
     leaf, mine = tape.leaf.copy(), tape.code == PARAMETER
     leaf[mine] = places[leaf[mine].astype(np.int64)]
     return replace(tape, leaf=leaf)

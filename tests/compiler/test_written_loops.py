@@ -286,6 +286,22 @@ def test_a_loop_that_must_be_written_out_is(written_out: list[int]) -> None:
     assert np.allclose(compiled(summed, [Y], backend="numpy"), eager(summed, [Y]), rtol=1e-9)
 
 
+@pytest.mark.parametrize("how", [{}, {"strict": True}, {"batch": True}])
+def test_a_loop_that_is_written_out_may_use_parameters_in_another_order(how: Any) -> None:
+    """With all rounds the last one takes another parameter first than with the few that were traced."""
+    c = mg.Value(0.8)
+
+    def turns(k):
+        def body(i, s):
+            read = mg.take([A, B, 0.5], mg.mod(i, 3))
+            return read / (1.0 + abs(read)), mg.take([c, s[1], 0.9], k) * 0.4
+
+        return mg.loop(200, body, (A, 1.1))[0] * 0.7 + A
+
+    for k in (0.0, 1.0):
+        assert np.allclose(compiled(turns, [k], backend="numpy", **how), eager(turns, [k]), rtol=1e-12)
+
+
 def test_parameters_are_read_by_the_number_of_a_round(written_out: list[int]) -> None:
     def layers(x):
         return mg.loop(N, lambda i, s: mg.tanh(s * mg.take(MANY, i) + A) + mg.take(MORE, N - 1 - i) * B, x)
