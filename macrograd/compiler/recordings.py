@@ -36,8 +36,8 @@ class Recordings:
     def keep(self, special: Specialised, parameters: Sequence[Value]) -> Specialised:
         """Keep new programs, unless they hold more of the function than a tape; returns them, with the code that they
         are compiled to from now on shared. `parameters` are all that the function may use."""
-        place = {id(p): k for k, p in enumerate(parameters)}
-        places = [place.get(id(p)) for p in special.parameters]
+        place = dict(zip(map(id, parameters), range(len(parameters)), strict=True))
+        places = [*map(place.get, map(id, special.parameters))]
         if special.source.loops is not None or special.source.sections is not None or None in places:
             return special
         settings = special.settings.anonymous()

@@ -325,13 +325,13 @@ class Setup:
             engine = make_engine(
                 self.engine, objective, sample, arrays, self.optimizer, clip_norm=clip_norm, batch_size=order.batch_size
             )
-        known = {id(p) for p in parameters}
-        for p in engine.parameters:
-            if id(p) not in known:
-                raise ValueError(
-                    f"the loss uses {p!r}, which is not part of the model: make it an attribute of the model if it "
-                    "is to be trained, or a plain number if not"
-                )
+        known = set(map(id, parameters))
+        if not known.issuperset(map(id, engine.parameters)):
+            foreign = next(p for p in engine.parameters if id(p) not in known)
+            raise ValueError(
+                f"the loss uses {foreign!r}, which is not part of the model: make it an attribute of the model if it "
+                "is to be trained, or a plain number if not"
+            )
         self.kept[key] = (sample, engine)
         return sample, engine
 

@@ -363,3 +363,22 @@ def test_an_interrupted_condensing_leaves_values_whole(monkeypatch: pytest.Monke
     assert last > 100
     with ThreadPoolExecutor(1) as other:  # no lock is left behind
         assert str(other.submit(trace, fn, [()]).result(60).tape) == str(never(lambda: trace(fn, [()])).tape)
+
+
+def test_looking_whether_more_is_held_asks_nobody_for_operands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(condense, "AT_ONCE", 64)
+    monkeypatch.setattr(condense, "SAMPLE", 16)
+    restored: list[int] = []
+    monkeypatch.setattr(Condenser, "restore", lambda self: restored.append(self.condensed))
+
+    def function(x: Any) -> Any:
+        layer = [x * w for w in W]  # used long after it was condensed
+        h = x
+        for k in range(1000):
+            h = mg.tanh(h + layer[k % 6])
+        return h
+
+    found = trace(function, [()]).tape
+    assert not restored
+    monkeypatch.undo()
+    assert str(found) == str(never(lambda: trace(function, [()])).tape)

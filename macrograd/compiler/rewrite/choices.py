@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from operator import eq
 from typing import Any
 
 import numpy as np
@@ -237,6 +238,7 @@ class Bounds:
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
         self._known: dict[int, tuple[float, float]] = {}
+        self._found: dict[Any, tuple[float, float]] = {}  # by what decides them: many entries of a net are alike
 
     def __call__(self, i: int, depth: int = _DEEP) -> tuple[float, float]:
         code = int(self.tape.code[i])
@@ -246,23 +248,35 @@ class Bounds:
         if code < 0 or not depth:
             return _ANY
         if i not in self._known:
-            self._known[i] = _rounded(self._computed(ops.TABLE[code], self.tape.operands(i).tolist(), depth - 1))
+            self._known[i] = self._of(ops.TABLE[code], self.tape.operands(i).tolist(), depth - 1)
         return self._known[i]
 
-    def _computed(self, op: ops.Op, operands: list[int], depth: int) -> tuple[float, float]:
-        if len(operands) > 2 * _WIDE:
-            return op.range
-        if op is ops.mul or op is ops.dot:
-            terms = [self._product(a, b, depth) for a, b in zip(operands[::2], operands[1::2], strict=True)]
-            return _total(terms)
-        if op is ops.power and self(operands[1], depth) == (2.0, 2.0):
-            return self._product(operands[0], operands[0], depth)
-        rule = _BOUNDS.get(op.code)
-        return op.range if rule is None else rule(*[self(x, depth) for x in operands])
+    def _of(self, op: ops.Op, operands: list[int], depth: int) -> tuple[float, float]:
+        parts: tuple[tuple[float, float], ...] = ()
+        same: tuple[bool, ...] = ()
+        if len(operands) <= 2 * _WIDE and (op in _PRODUCTS or op.code in _BOUNDS):
+            parts = tuple([self(x, depth) for x in operands])
+            same = tuple(map(eq, operands[::2], operands[1::2])) if op in _PRODUCTS else ()
+        key = op.code, parts, same
+        if key not in self._found:
+            self._found[key] = _rounded(_computed(op, parts, same))
+        return self._found[key]
 
-    def _product(self, a: int, b: int, depth: int) -> tuple[float, float]:
-        low, high = _times(self(a, depth), self(b, depth))
-        return (max(low, 0.0), high) if a == b else (low, high)
+
+def _computed(op: ops.Op, parts: Sequence[tuple[float, float]], same: Sequence[bool]) -> tuple[float, float]:
+    """The bounds of an operation on operands within `parts`; of pairs of factors, which are the `same`."""
+    if not parts:
+        return op.range
+    if op is ops.power:
+        return _product(parts[0], parts[0], same=True) if parts[1] == (2.0, 2.0) else op.range
+    if op in _PRODUCTS:
+        return _total([_product(*pair) for pair in zip(parts[::2], parts[1::2], same, strict=True)])
+    return _BOUNDS[op.code](*parts)
+
+
+def _product(a: tuple[float, float], b: tuple[float, float], same: bool) -> tuple[float, float]:
+    low, high = _times(a, b)
+    return (max(low, 0.0), high) if same else (low, high)
 
 
 def _rounded(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -308,6 +322,7 @@ def _root(a: tuple[float, float]) -> tuple[float, float]:
     return math.sqrt(max(a[0], 0.0)), math.sqrt(max(a[1], 0.0))
 
 
+_PRODUCTS = (ops.mul, ops.dot, ops.power)
 _BOUNDS: dict[int, Callable[..., tuple[float, float]]] = {
     ops.sqrt.code: _root,
     ops.add.code: lambda a, b: _total([a, b]),
@@ -333,8 +348,16 @@ def _untamed(tape: Tape, among: Ints, bounds: Bounds) -> Bools:
         tame = (code < 0 and code != CALL) or (code >= 0 and ops.TABLE[code].tame)
         if tame is True:
             continue
-        for i in among[tape.code[among] == code].tolist():
-            found[i] = not (tame and tame(*[bounds(x) for x in tape.operands(i).tolist()]))
+        entries = among[tape.code[among] == code]
+        if not tame:
+            found[entries] = True
+            continue
+        known: dict[tuple[tuple[float, float], ...], bool] = {}
+        for i in entries.tolist():
+            parts = tuple([bounds(x) for x in tape.operands(i).tolist()])
+            if parts not in known:
+                known[parts] = bool(tame(*parts))
+            found[i] = not known[parts]
     return found
 
 

@@ -40,6 +40,7 @@ from macrograd.value import Value
 AT_ONCE = 1 << 14  # Values
 SAMPLE = 1 << 11  # Values that show how much of what it computes the function holds
 MOST_HELD = 0.5  # of these; there is little to gain otherwise
+ELSEWHERE = UNKNOWN - 1  # neither a node nor to be asked about
 _condensing = free_in_child(RLock())  # one for all: only one trace runs at a time
 _first, _second = Value.__dict__["_a"], Value.__dict__["_b"]  # the slots, which `Condensed` hides
 
@@ -161,7 +162,7 @@ class Condenser:
         sample = self._listed[-SAMPLE:]
         try:
             labels = ids_of(map(attrgetter("label"), self._listed)) != id("")
-            if np.count_nonzero(_beyond(sample, Linker())[1]) > MOST_HELD * len(sample):
+            if np.count_nonzero(_beyond(sample, Linker(), self._held, self._elsewhere())[1]) > MOST_HELD * len(sample):
                 return False
         except AttributeError:  # a Value that is only just being made
             return True
@@ -185,6 +186,11 @@ class Condenser:
         del self._listed[: len(some)], some, held, both
         self._forget()
         return True
+
+    def _elsewhere(self) -> Ints:
+        """Numbers for the Values held that are none of a sample's: nobody asks them for their operands then, which
+        would restore all."""
+        return np.full(len(self._held), ELSEWHERE, dtype=np.int32)
 
     def _forget(self) -> None:
         """Hold only what others hold, too."""

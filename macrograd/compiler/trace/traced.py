@@ -44,7 +44,9 @@ class Traced(Value):
 
     @classmethod
     def _apply(cls, op: Op, operands: tuple[Any, ...]) -> Traced:
-        return record(op, tuple([value.required(op, x) for x in operands]))
+        if not all(issubclass(kind, Value) for kind in set(map(type, operands))):  # a dot has thousands of operands
+            operands = tuple([value.required(op, x) for x in operands])
+        return record(op, operands)
 
     def backward(self, create_graph: bool = False) -> None:
         refuse("backward() of a traced value, in place of mg.grad or mg.value_and_grad,")
