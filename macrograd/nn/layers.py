@@ -5,11 +5,12 @@ Everything here is arithmetic on scalars, so it runs on Values and on traced val
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from typing import Any
 
-from macrograd import functions
+from macrograd import _memory, functions
 from macrograd._flags import flag
 from macrograd.nn import activations
 from macrograd.nn._scalars import as_list
@@ -21,6 +22,8 @@ from macrograd.value import Value, constant
 from macrograd.vector import vector
 
 Seed = int | random.Random | None
+
+VALUE_BYTES = 112  # of memory that a parameter takes: a Value, its number, and its place in a list
 
 # The bias enters a neuron's dot product as b·1; all neurons share this node for the 1.
 _ONE = constant(1.0)
@@ -38,7 +41,7 @@ class Neuron(Module):
     fan_out     number of neurons in the layer; only the Glorot initialisers use it
 
     Called with `nin` numbers or Values (a list, a tuple or a NumPy row; a plain scalar if nin is 1), it returns one
-    Value. Raises ValueError for any other number of inputs.
+    Value. Raises ValueError for any other number of inputs, and for more than there is memory for.
     """
 
     w: list[Value]
@@ -55,6 +58,7 @@ class Neuron(Module):
         fan_out: int = 1,
     ) -> None:
         _check_size("Neuron", "inputs", nin)
+        check_parameters("a Neuron", (nin, 1), count((nin, 1)))
         if isinstance(nonlin, str) and nonlin in activations.ACTIVATIONS:
             raise ValueError(f"Neuron(nonlin={nonlin!r}): nonlin must be True or False; write activation={nonlin!r}")
         draw, rng = _initialiser(init), _generator(seed)
@@ -97,6 +101,7 @@ class Layer(Module):
     ) -> None:
         _check_size("Layer", "inputs", nin)
         _check_size("Layer", "neurons", nout)
+        check_parameters("a Layer", (nin, nout), count((nin, nout)))
         rng = _generator(seed)
         self.neurons = [
             Neuron(nin, nonlin, activation=activation, init=init, seed=rng, fan_out=nout) for _ in range(nout)
@@ -148,6 +153,10 @@ class MLP(Module):
             raise ValueError(
                 f"MLP has {hidden} hidden layers, got {len(per_layer)} activations: give one for each, or one for all"
             )
+        for fan_in, fan_out in itertools.pairwise(sizes):
+            _check_size("Layer", "inputs", fan_in)
+            _check_size("Layer", "neurons", fan_out)
+        check_parameters("an MLP", sizes, count(sizes))
         rng = _generator(seed)
         self.layers = [
             Layer(fan_in, fan_out, activation=chosen, init=init, seed=rng)
@@ -163,6 +172,18 @@ class MLP(Module):
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.layers))
         return f"MLP of [{layers}]: {len(self.parameters())} parameters"
+
+
+def count(sizes: Sequence[int]) -> int:
+    """How many parameters a stack of layers with these numbers of inputs and neurons has."""
+    return sum((int(nin) + 1) * int(nout) for nin, nout in itertools.pairwise(sizes))
+
+
+def check_parameters(kind: str, sizes: Sequence[int], parameters: int) -> None:
+    """Raise ValueError if a net of these sizes has so many parameters that their Values do not fit into memory."""
+    if (needed := VALUE_BYTES * parameters) >= _memory.COUNTED:
+        what = f"{kind} of {'-'.join(map(str, sizes))} has {parameters:,} parameters"
+        _memory.check(what, needed, "take fewer inputs or fewer neurons")
 
 
 def inputs_of(module: Module, x: Any, nin: int) -> list[Any]:

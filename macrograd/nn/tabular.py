@@ -15,7 +15,7 @@ from typing import Any
 from macrograd import functions
 from macrograd.nn import activations
 from macrograd.nn.activations import Activation
-from macrograd.nn.layers import Seed, _check_size, _generator, inputs_of
+from macrograd.nn.layers import Seed, _check_size, _generator, check_parameters, count, inputs_of
 from macrograd.nn.module import Module
 from macrograd.value import Value
 from macrograd.vector import vector
@@ -69,7 +69,8 @@ class Tabular(Module):
     seed        of the weights, as for `Neuron`
 
     Called with `nin` numbers or Values it gives a `Vector` of `nout` Values, or the Value itself where nout is 1.
-    Raises ValueError for another number of inputs and for sizes or names that make no net.
+    Raises ValueError for another number of inputs, for sizes or names that make no net, and for more parameters than
+    there is memory for.
     """
 
     def __init__(
@@ -87,13 +88,14 @@ class Tabular(Module):
         _check_size("Tabular", "members", members)
         self.sizes = (int(nin), *map(int, hidden), int(nout))
         self.activation = activation
+        check_parameters("a Tabular net", self.sizes, self.count(self.sizes, members))
         rng = _generator(seed)
         self.members = [Member(self.sizes, activation, rng) for _ in range(members)]
 
     @staticmethod
     def count(sizes: Sequence[int], members: int) -> int:
         """How many parameters members of these sizes have."""
-        return members * (sizes[0] + sum((nin + 1) * nout for nin, nout in itertools.pairwise(sizes)))
+        return members * (sizes[0] + count(sizes))
 
     def each(self, x: Any) -> list[Any]:
         """The output of every member."""

@@ -23,6 +23,7 @@ from macrograd._numbers import check_unmasked
 from macrograd._warn import warn
 from macrograd.sklearn import recipe
 from macrograd.train import EarlyStopping, History, Trainer, TrainingWarning, distinct
+from macrograd.train.checks import check_parameters
 from macrograd.train.graphs import no_collection
 from macrograd.train.samples.columns import planned, warn_assumed
 from macrograd.train.samples.targets import Targets
@@ -161,7 +162,13 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
             if not isinstance(net, nn.Module):
                 raise TypeError(f"make_net must give a macrograd.nn.Module, it gave {net!r}")
             return net
-        members = recipe.members(self.members, (inputs, *self.hidden, outputs))
+        sizes = (inputs, *self.hidden, outputs)
+        members = recipe.members(self.members, sizes)
+        check_parameters(
+            f"a net of {'-'.join(map(str, sizes))} with members={members}", nn.Tabular.count(sizes, members),
+            "choose or combine columns first, as by sklearn.feature_selection.SelectKBest or "
+            "sklearn.decomposition.TruncatedSVD, or take a smaller `hidden` or fewer members",
+        )  # fmt: skip
         with no_collection():  # of thousands of Values
             return nn.Tabular(
                 inputs, list(self.hidden), outputs, activation=self.activation, members=members, seed=seed

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import contextlib
 import gzip
-import os
 import re
 import zipfile
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+
+from macrograd import _memory
 
 # More columns than any net of single scalars has; DuckDB takes minutes for ten times as many.
 MOST_COLUMNS = 10_000
@@ -130,14 +131,7 @@ def check_memory(name: str, plain: Path, columns: int) -> None:
 
 def check_cells(name: str, lines: int, columns: int, remedy: str) -> None:
     """Raise ValueError if so many cells take more memory than the machine has."""
-    if not hasattr(os, "sysconf"):
-        return
-    needed, there = lines * columns * CELL_BYTES, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > there:
-        raise ValueError(
-            f"{name} has {lines:,} lines of {columns} cells, which take some {needed / 2**30:,.1f} GiB of memory, and "
-            f"the machine has {there / 2**30:,.1f}: {remedy}"
-        )
+    _memory.check(f"{name} has {lines:,} lines of {columns} cells", lines * columns * CELL_BYTES, remedy)
 
 
 def check_text(path: Path, plain: Path) -> None:

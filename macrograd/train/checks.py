@@ -5,9 +5,13 @@ from __future__ import annotations
 from numbers import Real
 from typing import Any
 
+from macrograd import _memory
+
 # The minimum of each if neither `epochs` nor `steps` is given.
 _EPOCHS, _STEPS = 20, 1000
 _BATCH = 32
+# Of memory for each parameter, at the peak: its Value, what is recorded and compiled of it, and its states.
+TRAINED_BYTES = 700
 
 
 def integer(name: str, given: Any, least: int, also: str = "") -> int:
@@ -41,6 +45,11 @@ def number_of_steps(epochs: int | None, steps: int | None, per_epoch: int) -> in
     if epochs is not None:
         return integer("epochs", epochs, 0) * per_epoch
     return max(_EPOCHS, -(-_STEPS // per_epoch)) * per_epoch
+
+
+def check_parameters(what: str, parameters: int, remedy: str) -> None:
+    """Raise ValueError if compiling and training so many parameters takes more memory than there is."""
+    _memory.check(f"{what} has {parameters:,} parameters to train", TRAINED_BYTES * parameters, remedy)
 
 
 def is_number(x: Any) -> bool:

@@ -16,7 +16,7 @@ from macrograd.nn import Scaled
 from macrograd.optim.schedules import as_schedule
 from macrograd.train import progress as shown
 from macrograd.train.callbacks import Callback, Callbacks, EarlyStopping, Run, Trains, stopping_of
-from macrograd.train.checks import integer, is_number, number_of_steps, size_of_batch
+from macrograd.train.checks import check_parameters, integer, is_number, number_of_steps, size_of_batch
 from macrograd.train.fitting import Fitting
 from macrograd.train.samples import metrics as named_metrics
 from macrograd.train.samples import ranges, scaling, spread
@@ -120,6 +120,9 @@ class _Table:
             validation, seen = spread.validation(setup.ranks, validation), partial(spread.seen, setup.ranks, setup.seen)
         self._validation, self._seen = validation, seen
         self.parameters = setup.trained()
+        if setup.engine == "compiled":
+            what = f"this {type(setup.model).__name__}"
+            check_parameters(what, len(self.parameters), "take fewer inputs or fewer neurons")
         self.targets = self._meant(samples, y)
         encoded = self.targets.encode(y)
         if len(encoded) != samples.count:

@@ -15,7 +15,7 @@ class Tasks:
     """The trials in tasks of those that are alike, each of about a second by what earlier ones took."""
 
     def __init__(self, work: Work, trials: list[Trial], workers: int) -> None:
-        self._groups, self._workers = work.alike(trials), workers
+        self._groups, self._workers, self._most = work.alike(trials), workers, work.together
         self._seconds: float | None = None  # of a fit, once one is known
 
     def __iter__(self) -> Iterator[list[Trial]]:
@@ -27,6 +27,7 @@ class Tasks:
                 if self._seconds is not None:
                     wanted = min(_MOST_TRIALS, max(1, round(_TASK_SECONDS / self._seconds)))
                 count = max(min(wanted, _FIRST_TRIALS), min(fair, wanted))
+                count = min(count, self._most)
                 yield group[at : at + count]
                 at += count
 

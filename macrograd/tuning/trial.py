@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -24,6 +25,8 @@ from macrograd.train.nets.many import WHOLE
 from macrograd.train.samples.data import rows_of
 
 Array = NDArray[Any]
+
+_MOST_AT_ONCE = 2_000_000  # parameters: Values of some 200 MB
 
 HIGHER_IS_BETTER = ("accuracy", "r2", "score")
 
@@ -71,8 +74,9 @@ class Work:
     Trainers run together (`train_many`), always with members on lanes, so that a score does not depend on which others
     run beside it.
 
-    fold_of  (n,) the fold that each row belongs to
-    configs  the settings, by number
+    fold_of   (n,) the fold that each row belongs to
+    configs   the settings, by number
+    together  how many of its nets are made at once, at most: large ones fill the memory
     """
 
     make: Callable[..., Any]
@@ -81,6 +85,7 @@ class Work:
     fold_of: Array
     configs: list[dict[str, Any]]
     metric: str
+    together: int = sys.maxsize
 
     def __call__(self, trials: Sequence[Trial]) -> list[Outcome]:
         with warnings.catch_warnings():
@@ -214,13 +219,15 @@ class Work:
         except TypeError as error:
             names = ", ".join(f"{name}=…" for name in self.configs[0])
             raise TypeError(f"make is called as make(seed=…, {names}), which it does not take: {error}") from None
-        trainer = isinstance(self._made(Trial(0, 0, 0, 0, epochs))[0], Trainer)
+        first = self._made(Trial(0, 0, 0, 0, epochs))[0]
+        trainer = isinstance(first, Trainer)
         metric = self.metric or ("loss" if trainer else "score")
         if trainer and metric == "score":
             raise ValueError("metric 'score' is for scikit-learn estimators: for a Trainer, use 'loss' or a metric")
         if not trainer and metric != "score":
             raise ValueError(f"metric {metric!r} is for Trainers: an estimator is evaluated by its score()")
-        return replace(self, metric=metric)
+        together = max(1, _MOST_AT_ONCE // max(1, len(first.model.parameters()))) if trainer else self.together
+        return replace(self, metric=metric, together=together)
 
 
 def _length(trial: Trial) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
+from macrograd import _memory, nn
 from macrograd.sklearn import NetClassifier, NetRegressor
 
 X = np.random.default_rng(0).normal(size=(40, 3))
@@ -79,3 +80,26 @@ def test_a_first_chunk_that_is_refused_does_not_count() -> None:
     net.partial_fit(X, CATS, classes=["cat", "dog"])
     other = _made(NetClassifier).partial_fit(X, CATS, classes=["cat", "dog"])
     np.testing.assert_array_equal(net.predict_proba(X), other.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "told"),
+    [
+        (NetClassifier, {}, "a net of 3-3-1 with members=4 has 76 parameters to train"),
+        (NetRegressor, {"hidden": (9, 5), "members": 2}, "a net of 3-9-5-1 with members=2 has 190 parameters to train"),
+    ],
+)
+def test_a_net_beyond_the_memory_is_refused_before_it_is_made(
+    kind: Any, options: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_memory, "COUNTED", 1)
+    monkeypatch.setattr(_memory, "there", lambda: 40_000)
+    monkeypatch.setattr(nn, "Tabular", type("Never", (), {"count": nn.Tabular.count}))  # takes no arguments
+    net = _made(kind).set_params(**options)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared below
+        net.fit(X, ANTS if kind is NetClassifier else NUMBERS)
+    assert str(caught.value) == (
+        f"{told}, which take some 0.0 GiB of memory, and the machine has 0.0: choose or combine columns first, as by "
+        "sklearn.feature_selection.SelectKBest or sklearn.decomposition.TruncatedSVD, or take a smaller `hidden` or "
+        "fewer members"
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy as np
 import pytest
 
+from macrograd import _memory, nn
 from macrograd import compile as compiled
-from macrograd import nn
 
 
 def net() -> nn.MLP:
@@ -92,3 +93,37 @@ def test_numbers_without_names_change_nothing() -> None:
     with pytest.raises(TypeError, match=r"load_parameters\(\) takes numbers by name, as in .*, got a list"):
         model.load_parameters(before)
     assert numbers(model) == before
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: nn.Neuron(20_000), "a Neuron of 20000-1 has 20,001 parameters"),
+        (lambda: nn.Layer(2_000, 10), "a Layer of 2000-10 has 20,010 parameters"),
+        (lambda: nn.MLP(2_000, [10, 1]), "an MLP of 2000-10-1 has 20,021 parameters"),
+        (lambda: nn.MLP(3, [100, 200, 1]), "an MLP of 3-100-200-1 has 20,801 parameters"),
+        (lambda: nn.Tabular(900, [10], 2, members=2), "a Tabular net of 900-10-2 has 19,864 parameters"),
+    ],
+)
+def test_a_net_beyond_the_memory_is_refused_before_it_is_made(
+    make: Any, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_memory, "COUNTED", 1 << 16)
+    monkeypatch.setattr(_memory, "there", lambda: 1 << 20)
+    monkeypatch.setattr(random, "Random", never)  # nothing is drawn
+    monkeypatch.setattr(random, "uniform", never)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared below
+        make()
+    rest = ", which take some 0.0 GiB of memory, and the machine has 0.0: take fewer inputs or fewer neurons"
+    assert str(caught.value) == told + rest
+
+
+def test_a_net_that_fits_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_memory, "COUNTED", 1)
+    for there in (1 << 20, None):  # None: a system that does not tell
+        monkeypatch.setattr(_memory, "there", lambda there=there: there)
+        assert len(nn.MLP(20, [10, 1], seed=0).parameters()) == 221
+
+
+def never(*given: Any, **options: Any) -> None:
+    raise AssertionError("work has begun")

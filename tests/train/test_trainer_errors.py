@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from macrograd import Value, nn, optim
+from macrograd import Value, _memory, nn, optim
 from macrograd.train import Callback, EarlyStopping, Trainer
 
 X = np.array([[0.0, 1.0], [1.0, -1.0], [2.0, 0.5], [-1.0, 0.25]])
@@ -330,6 +330,20 @@ def test_models_that_cannot_be_trained() -> None:
     model.layers[0].neurons[0].b.data = NAN
     with pytest.raises(ValueError, match=r"the parameter layers\.0\.neurons\.0\.b is nan before training"):
         Trainer(model).fit(X, Y)
+
+
+def test_a_model_beyond_the_memory_is_refused_before_it_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Nothing()
+    model.weights = [Value(0.0) for _ in range(1000)]
+    monkeypatch.setattr(_memory, "COUNTED", 1)
+    monkeypatch.setattr(_memory, "there", lambda: 500_000)
+    monkeypatch.setattr(Nothing, "__call__", None)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared below
+        Trainer(model, "squared_error").fit(X, Y)
+    assert str(caught.value) == (
+        "this Nothing has 1,000 parameters to train, which take some 0.0 GiB of memory, and the machine has 0.0: take "
+        "fewer inputs or fewer neurons"
+    )
 
 
 def test_a_value_that_is_no_part_of_the_model() -> None:

@@ -159,6 +159,19 @@ def test_tasks_take_about_a_second_and_leave_some_for_all() -> None:
     assert [len(slow.done([mg.tuning.trial.Outcome(t, 0.0, 9.0) for t in some])) for some in slow][1:] == [1] * 12
 
 
+@pytest.mark.parametrize(("width", "together"), [(2, 2_000_000 // 9), (8_000, 2_000_000 // 32_001), (10**6, 1)])
+def test_few_large_nets_are_made_at_once(width: int, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sized = type("Sized", (nn.Module,), {"parameters": lambda self: range(4 * width + 1), "__call__": lambda *x: 0})
+    work = mg.tuning.trial.Work(
+        lambda seed, rate: mg.Trainer(sized(), "squared_error"), X, y, np.zeros(40), [{"rate": 0.1}] * 90, "loss"
+    ).checked(1)
+    assert work.together == together
+    trials = [mg.tuning.trial.Trial(k, 0, 0, 0, 1) for k in range(90)]
+    sizes = [len(some) for some in Tasks(work, trials, 1)]
+    assert sum(sizes) == 90
+    assert max(sizes) == min(8, together)
+
+
 def test_a_killed_process_costs_no_result_and_no_bit(alone: mg.tuning.Sweep, tmp_path: Path) -> None:
     dies = beside(tmp_path, "dies")
     found = mg.sweep(dies, X, y, SPACE, **OPTIONS, workers=2, folder=tmp_path / "sweep")
