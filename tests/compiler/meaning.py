@@ -11,8 +11,10 @@ from macrograd.compiler.program.program import Index, Program, executed
 
 
 def meaning(program: Program) -> list[Any]:
-    """How each result is computed, as a number that differs if anything in it does. Copies do not count."""
+    """How each result is computed, as a number that differs if anything in it does. Copies do not count, and neither
+    does where a sum is cut into one that goes on from the other."""
     memory: dict[str, dict[int, Any]] = {"u": {}, "v": {}}
+    sums: dict[int, tuple[Any, ...]] = {}  # the products of each sum
     for slot in range(program.held):
         memory["u"][slot] = ("held", slot)
     for k in range(program.inputs):
@@ -33,7 +35,12 @@ def meaning(program: Program) -> list[Any]:
                 if instruction.segments:  # the products in order, whatever segments they are in
                     pairs = zip(read[::2], read[1::2], strict=True)
                     read = tuple(product for left, right in pairs for product in zip(left, right, strict=True))
+                    one, start = read[0]
+                    if instruction.kind == "dot" and one == 1.0 and start in sums:
+                        read = (*sums[start], *read[1:])
                 copied = instruction.kind == "map" and instruction.code == ops.detach.code
                 found.append(read[0][0] if copied else hash((instruction.kind, instruction.code, read)))
+                if instruction.kind == "dot":
+                    sums[found[-1]] = read
             memory[instruction.out.space].update(zip(out.ravel().tolist(), found, strict=True))
     return [memory[space][slot] for space, slot in program.results]

@@ -17,6 +17,7 @@ from macrograd.compiler.program.stripes import in_stripes
 from tests.compiler.meaning import meaning
 
 ROUNDS = 6_000
+TERMS = 10_000  # of sums, which are in longer stripes
 
 
 def handed_down(x: Any) -> Any:
@@ -40,11 +41,42 @@ def side_by_side(x: Any) -> Any:
     return mg.loop(len(x), step, 0.0, collect=True)[1]
 
 
+def added_up(x: Any) -> Any:
+    """A sum of exponentials from a start that is computed before, and what is computed from the sum."""
+    total = mg.loop(len(x), lambda i, total: total + mg.exp(mg.take(x, i) - x[0]), 3.0 * x[1])
+    return x[0] + mg.log(total * total)
+
+
+def neighbours(x: Any) -> Any:
+    """Sums of products of each number and one further on, and of the numbers and their weights."""
+
+    def step(i: Any, s: Any) -> Any:
+        here = mg.exp(mg.take(x, i))
+        return s[0] + here * mg.exp(mg.take(x, i + 3)), s[1] + here * mg.take(x, i)
+
+    return mg.loop(len(x) - 3, step, (0.0, 0.5))
+
+
+def sums_of_sums(x: Any) -> Any:
+    """A sum from a start that is known only when another one is added up."""
+    first = mg.loop(len(x), lambda i, total: total + mg.exp(mg.take(x, i)), 0.0)
+    return mg.loop(len(x), lambda i, total: total + mg.tanh(mg.take(x, i)), mg.log(first))
+
+
+SUMS = [added_up, neighbours, sums_of_sums]
+
+
+def squares(x: Any) -> Any:
+    """A sum that computes its terms itself: they are never in memory."""
+    return mg.loop(len(x), lambda i, total: total + (mg.take(x, i) - x[0]) ** 2, 0.0)
+
+
 def program_of(fn: Callable[..., Any]) -> Program:
-    return pipeline.value_program(pipeline.record(fn, [(ROUNDS,)]), batch=False)
+    count = ROUNDS if fn in (handed_down, side_by_side) else TERMS
+    return pipeline.value_program(pipeline.record(fn, [(count,)]), batch=False)
 
 
-@pytest.mark.parametrize("fn", [handed_down, side_by_side])
+@pytest.mark.parametrize("fn", [handed_down, side_by_side, *SUMS])
 def test_stripes_do_not_change_what_is_computed(fn: Callable[..., Any]) -> None:
     program = program_of(fn)
     striped = verify(in_stripes(program, 1))
@@ -67,3 +99,27 @@ def test_native_code_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> Non
     without = mg.compile(handed_down)(x)
     monkeypatch.setattr("macrograd.compiler.program.compact.in_stripes", partial(in_stripes, least=1))
     np.testing.assert_array_equal(mg.compile(handed_down)(x), without)
+
+
+@pytest.mark.parametrize("fn", SUMS)
+def test_what_only_a_sum_reads_is_not_in_memory(fn: Callable[..., Any]) -> None:
+    program = program_of(fn)
+    assert program.uniform > 1.9 * TERMS
+    assert compact(in_stripes(program, 1), 1).uniform < 1.4 * TERMS
+
+
+@pytest.mark.parametrize("backend", ["llvm", "numpy"])
+@pytest.mark.parametrize("fn", SUMS)
+def test_a_strict_sum_in_stripes_has_the_same_bits(
+    fn: Callable[..., Any], backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = np.random.default_rng(1).uniform(-1, 1, TERMS)
+    without = [np.asarray(mg.compile(fn, strict=strict, backend=backend)(x)) for strict in (True, False)]
+    monkeypatch.setattr("macrograd.compiler.program.compact.in_stripes", partial(in_stripes, least=1))
+    np.testing.assert_array_equal(mg.compile(fn, strict=True, backend=backend)(x), without[0])
+    np.testing.assert_allclose(mg.compile(fn, backend=backend)(x), without[1], rtol=1e-13)
+
+
+def test_a_sum_that_computes_its_terms_is_left_alone() -> None:
+    program = program_of(squares)
+    assert in_stripes(program, 1) is program
