@@ -28,13 +28,14 @@ from macrograd.compiler.jit.tiers import (
     LONG,
     SCALARS_A_LINE,
     SHORTER,
+    TRAMPOLINES,
     TierUp,
     Use,
     builder,
     emit,
-    entries,
     inside,
     setting,
+    trampolines,
     worth_of,
 )
 
@@ -154,13 +155,13 @@ class Native:
                 self._make(self._first, text, BASELINE)
             self.improved = False
         elif two and (kept := disk.load(self._first)):
-            table, lines, worth, image = _unpacked(kept)
+            table, lines, worth, image, entries = _unpacked(kept)
             self.tables = np.frombuffer(table, dtype=np.int32)
             found = self.tables
             # Another program with the same code may have kept none: whether a first text is brief is told by the work.
             left, self.brief = float(worth) / _SOONER, not lines
-            self._run_first(image, (lambda: (lines.decode(), found)) if lines else write, left)
-            disk.store(self._first, _packed(table, lines, repr(left).encode(), image))
+            self._run_first(image, entries, (lambda: (lines.decode(), found)) if lines else write, left)
+            disk.store(self._first, _packed(table, lines, repr(left).encode(), image, entries))
         else:
             first, ratio = (write, 1) if brief is None or not two else (brief, SHORTER)
             text, self.tables = first()
@@ -226,24 +227,26 @@ class Native:
 
     def _compile_baseline(self, text: str, better: Callable[[], tuple[str, Table]] | None) -> None:
         begin = time.thread_time()
-        shared = "#0 " if "\nattributes #0 " in text else ""
-        image = object_file(text + entries(self._names, self._parameters, shared), BASELINE)
+        image = object_file(text, BASELINE)
         took = time.thread_time() - begin
         self.brief = better is not None
         worth = worth_of(took, brief=self.brief)
-        kept = b"" if better else text.encode()
-        disk.store(self._first, _packed(self.tables.tobytes(), kept, repr(worth).encode(), image))
+        kept, entries = b"" if better else text.encode(), _trampolines(len(self._names), self._parameters)
+        disk.store(self._first, _packed(self.tables.tobytes(), kept, repr(worth).encode(), image, entries))
         found = self.tables
-        self._run_first(image, better or (lambda: (text, found)), worth)
+        self._run_first(image, entries, better or (lambda: (text, found)), worth)
 
-    def _run_first(self, image: bytes, write: Callable[[], tuple[str, Table]], worth: float) -> None:
-        """Run the baseline code until better code, made from what `write` makes, is ready; it is made once this code
-        has been in use for `worth` seconds."""
-        trampolines = {name: f"enter.{name}" for name in self._names}
-        slots = {name: f"code.{name}" for name in self._names}
-        found = self._addresses(image, [*trampolines.values(), *slots.values(), "notify", "spent", "ticks"])
+    def _run_first(self, image: bytes, entries: bytes, write: Callable[[], tuple[str, Table]], worth: float) -> None:
+        """Run the baseline code, through its trampolines, until better code, made from what `write` makes, is ready; it
+        is made once this code has been in use for `worth` seconds."""
+        numbers = dict(enumerate(self._names))
+        offered = [f"{what}.{k}" for what in ("enter", "code", "own") for k in numbers]
+        own, found = self._addresses(image, self._names), self._addresses(entries, [*TRAMPOLINES, *offered])
         kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-        self.functions = {name: kind(found[entry]) for name, entry in trampolines.items()}
+        self.functions = {name: kind(found[f"enter.{k}"]) for k, name in numbers.items()}
+        slots = {name: found[f"code.{k}"] for k, name in numbers.items()}
+        for k, name in numbers.items():
+            ctypes.c_void_p.from_address(found[f"own.{k}"]).value = own[name]
         self.improved = False
         me, name, first, tables = weakref.ref(self), self._name, self._first, self.tables.tobytes()
 
@@ -259,7 +262,7 @@ class Native:
             native = me()
             if native is not None:
                 for function, address in native._addresses(image, native._names).items():
-                    ctypes.c_void_p.from_address(found[slots[function]]).value = address
+                    ctypes.c_void_p.from_address(slots[function]).value = address
                 native.improved = True
 
         self._watch = TierUp(improve, worth, Use(found["spent"], found["ticks"], self._code))
@@ -314,6 +317,17 @@ def linked(image: bytes, names: Iterable[str]) -> tuple[Any, dict[str, int]]:
             builder = builder.export_symbol(name)
         tracker = builder.link(_linker(), f"macrograd-{next(_count)}")
         return tracker, {name: tracker[name] for name in names}
+
+
+@cache
+def _trampolines(count: int, parameters: str) -> bytes:
+    """The object file of the trampolines to so many functions, which is kept on disk."""
+    text = trampolines(count, parameters)
+    name = "" if disk.directory() is None else hashlib.sha256(makers() + text.encode()).hexdigest()
+    image = disk.load(name)
+    if not image:
+        disk.store(name, image := object_file(text, BASELINE))
+    return image
 
 
 def _packed(*parts: bytes) -> bytes:

@@ -1,8 +1,8 @@
 """Two tiers: baseline code at once, and better code when it pays.
 
-LLVM takes three times as long for optimised code as for any code, so a long module starts in a baseline tier. The
-baseline module has a trampoline for every function, which jumps to the function's current code, counts its calls, and
-adds up how long they take. At the second, third, fifth, ninth … call it asks whether better code pays: it does once the
+LLVM takes three times as long for optimised code as for any code, so a long module starts in a baseline tier. Every
+function of a baseline module has a trampoline, which jumps to the function's current code, counts its calls, and adds
+up how long they take. At the second, third, fifth, ninth … call it asks whether better code pays: it does once the
 functions have run for as long as the better code will take to compile, and sooner if they come from an earlier process,
 the sooner the more of them have used it. The better code is then compiled in the background and stored on disk; once it
 is linked, the trampolines jump to it. It is made from the same text, or from a longer one that rounds alike (of the
@@ -22,7 +22,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, partial
 from queue import SimpleQueue
@@ -55,21 +55,25 @@ def _counter() -> str:
     return "add i64 0, 0"
 
 
-def entries(names: Iterable[str], parameters: str = "ptr %context", attributes: str = "") -> str:
-    """The text of the trampolines to a module's functions, all of which take the same parameters. They also need the
-    same attributes: LLVM sets itself up for each set of them that a module has, which takes a millisecond or two."""
+TRAMPOLINES = ("notify", "spent", "ticks")  # and of function k: enter.k, code.k, own.k
+
+
+def trampolines(count: int, parameters: str) -> str:
+    """The text of the trampolines to so many functions of a module, all of which take the same parameters.
+
+    It is a module of its own, the same for all with as many functions, so that it is compiled once: it would be a tenth
+    of what LLVM does for the net of the first example. `own.k` is the address of function k."""
     lines = [
-        "",
         "@notify = global ptr null",
         "@spent = global i64 0",
         "@calls = internal global i64 0",
         "declare i64 @llvm.ctpop.i64(i64)",
         "declare i64 @llvm.readcyclecounter()",
-        f"define i64 @ticks() {attributes}{{",
+        "define i64 @ticks() {",
         f"  %now = {_counter()}",
         "  ret i64 %now",
         "}",
-        f"define internal i64 @begins() {attributes}{{",
+        "define internal i64 @begins() {",
         "  %before = atomicrmw add ptr @calls, i64 1 monotonic",
         "  %ones = call i64 @llvm.ctpop.i64(i64 %before)",
         "  %ask = icmp eq i64 %ones, 1",
@@ -82,29 +86,31 @@ def entries(names: Iterable[str], parameters: str = "ptr %context", attributes: 
         "  %now = call i64 @ticks()",
         "  ret i64 %now",
         "}",
-        f"define internal void @ends(i64 %began) {attributes}{{",
+        "define internal void @ends(i64 %began) {",
         "  %now = call i64 @ticks()",
         "  %took = sub i64 %now, %began",
         "  %before = atomicrmw add ptr @spent, i64 %took monotonic",
         "  ret void",
         "}",
     ]
-    for name in names:
+    for k in range(count):
         lines += [
-            f"@code.{name} = global ptr @first.{name}",
-            f"define void @enter.{name}({parameters}) {attributes}{{",
-            f"  %code = load atomic ptr, ptr @code.{name} acquire, align 8",
+            f"@own.{k} = global ptr null",
+            f"@code.{k} = global ptr @first.{k}",
+            f"define void @enter.{k}({parameters}) {{",
+            f"  %code = load atomic ptr, ptr @code.{k} acquire, align 8",
             f"  musttail call void %code({parameters})",
             "  ret void",
             "}",
-            f"define internal void @first.{name}({parameters}) {attributes}{{",
+            f"define internal void @first.{k}({parameters}) {{",
             "  %began = call i64 @begins()",
-            f"  call void @{name}({parameters})",
+            f"  %own = load ptr, ptr @own.{k}, align 8",
+            f"  call void %own({parameters})",
             "  call void @ends(i64 %began)",
             "  ret void",
             "}",
         ]
-    return "\n".join(lines)
+    return "\n".join([*lines, ""])
 
 
 class Use:
