@@ -182,6 +182,29 @@ def test_a_module_adds_up_how_long_it_runs(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("folder")
+def test_trampolines_are_made_once_for_all_modules_and_kept_with_their_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, compiled = [], native.object_file
+
+    def noted(text: str, *level: int) -> bytes:
+        made.append(text)
+        return compiled(text, *level)
+
+    monkeypatch.setattr(native, "object_file", noted)
+    a, other = Call(chain(Value(0.5)), np.ones(3)), chain(Value(0.5))
+    b = Call(lambda x: mg.exp(other(x)), np.ones(3))
+    expected = a()
+    assert b() != expected
+    assert a() == expected  # each module enters its own code
+    assert sum("@enter.0" in text for text in made) <= 1  # none, if an earlier test has needed them
+    assert len([text for text in made if "@run(" in text]) == 2
+    monkeypatch.setattr(native, "object_file", lambda *_: pytest.fail("all is kept"))
+    monkeypatch.setattr(native, "trampolines", lambda *_: pytest.fail("with the code"))
+    kept = Call(chain(Value(0.5)), np.ones(3))
+    assert kept() == expected
+    assert not kept.improved
+
+
+@pytest.mark.usefixtures("folder")
 def test_what_earlier_processes_met_is_improved_sooner_and_then_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(native, "time", clock)
