@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from macrograd.compiler.roll import nests
-from macrograd.compiler.roll.nests import affine, alone, in_rows, index_of, nest_of, prefix, separable, tabled
+from macrograd.compiler.roll.nests import affine, alone, in_rows, index_of, nest_of, prefix, repeated, separable, tabled
 
 
 def grid(dims: tuple[int, ...], strides: tuple[int, ...], base: int = 0) -> np.ndarray:
@@ -62,8 +62,25 @@ def test_rows_at_any_distance_are_a_table_over_the_outer_counter_alone() -> None
     assert nest is not None
     assert nest.dims == (4, 5)
     assert nest.rows[0] is None
-    np.testing.assert_array_equal(nest.rows[1], heads)
+    np.testing.assert_array_equal(nest.rows[1], heads[:, None])
     assert in_rows(np.stack([np.arange(8), np.repeat([0, 9, 4, 1], 2) + np.tile([0, 1], 4)])) is None  # rows too short
+
+
+@given(
+    arrays.arrays(np.int64, st.tuples(st.integers(1, 3), st.integers(8, 20)), elements=st.integers(0, 9)),
+    st.integers(4, 6),
+    st.integers(-50, 50),
+)
+def test_rows_that_are_alike_are_tables_over_the_inner_counter_alone(row: np.ndarray, count: int, step: int) -> None:
+    vectors = np.concatenate([row + k * step for k in range(count)], axis=1)
+    nest = repeated(vectors)
+    assert nest is not None
+    for which, vector in enumerate(vectors):
+        index = index_of("v", vector[:, None], nest, which, ())
+        assert index.members is None or index.members.shape == (1, nest.dims[1])
+        np.testing.assert_array_equal(index.slots(nest.dims)[:, 0], vector)
+    vectors[0, -1] += 1
+    assert repeated(vectors) is None
 
 
 @given(

@@ -67,7 +67,12 @@ def signs(x: Any) -> list[Any]:
     return [x[k] * P[k] - x[k + 1] + P[k + 30] for k in range(N - 1)]
 
 
-PROGRAMS = [matrix, strided, backwards, rows, scattered, pieces, signs]
+def triangles(x: Any) -> list[Any]:
+    """The products of each pair of six numbers, of four times six."""
+    return [x[6 * k + i] / x[6 * k + j] for k in range(4) for i in range(6) for j in range(i)]
+
+
+PROGRAMS = [matrix, strided, backwards, rows, scattered, pieces, signs, triangles]
 
 
 @pytest.mark.parametrize("fn", PROGRAMS, ids=lambda fn: fn.__name__)
@@ -101,6 +106,12 @@ def test_what_follows_no_pattern_is_one_instruction_with_a_table() -> None:
     (found,) = program_of(scattered).instructions()
     assert found.members == N
     assert sum(not x.affine for x in operands(found)) == 1
+
+
+def test_rows_that_are_alike_share_a_table() -> None:
+    (found,) = program_of(triangles).instructions()
+    assert found.dims == (4, 15)
+    assert all(x.member[0] == 6 and x.members is not None and x.members.shape == (1, 15) for x in operands(found))
 
 
 def test_a_group_of_two_patterns_is_two_instructions() -> None:

@@ -15,7 +15,18 @@ import numpy as np
 
 from macrograd.compiler.program.program import Instruction, Operand, Segment
 from macrograd.compiler.roll.groups import Group
-from macrograd.compiler.roll.nests import LEAST_ROW, Nest, affine, alone, in_rows, index_of, prefix, separable, tabled
+from macrograd.compiler.roll.nests import (
+    LEAST_ROW,
+    Nest,
+    affine,
+    alone,
+    in_rows,
+    index_of,
+    prefix,
+    repeated,
+    separable,
+    tabled,
+)
 from macrograd.compiler.roll.scatters import scatters_of
 from macrograd.compiler.tape.tape import CONSTANT, Ints, Tape
 
@@ -193,7 +204,7 @@ def _fit(group: Group, columns: list[OperandColumn], layout: Layout) -> Iterator
         else:
             nest = in_rows(vectors)
     if nest is not None or len(begins) > _most_pieces(n):
-        yield _instruction(group, members, columns, layout, nest or tabled(vectors))
+        yield _instruction(group, members, columns, layout, nest or repeated(vectors) or tabled(vectors))
         return
     for begin, end in _pairs([*begins, n]):
         part = slice(begin, end)

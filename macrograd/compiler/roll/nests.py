@@ -17,7 +17,7 @@ LEAST_ROW = 4  # members
 @dataclass(frozen=True)
 class Nest:
     """Counters, outermost first, and how vectors follow them: the strides of each, None for one that does not; and, for
-    a vector with a separate start for each value of the outermost counter, these starts."""
+    a vector that follows some counters only, what it moves by along the others, with an axis for each counter."""
 
     dims: tuple[int, ...]
     strides: list[tuple[int, ...] | None]
@@ -54,8 +54,28 @@ def in_rows(vectors: Ints) -> Nest | None:
         step = np.diff(head)
         even = bool((step == step[0]).all())
         found.append((int(step[0]) if even else 0, *inner))
-        rows.append(None if even else head - head[0])
+        rows.append(None if even else (head - head[0]).reshape(-1, *(1,) * len(dims)))
     return Nest((heads.shape[1], *dims), list(found), list(rows))
+
+
+def repeated(vectors: Ints) -> Nest | None:
+    """Two counters: all vectors are affine in the outer one, and one row after the other alike, if not affine."""
+    n = vectors.shape[1]
+    step = vectors[:, 1:] - vectors[:, :-1]
+    for row in range(2 * LEAST_ROW, n // LEAST_ROW + 1):
+        if n % row or (step[:, 0] != step[:, row]).any():
+            continue
+        if (step[:, :-row] == step[:, row:]).all():
+            break
+    else:
+        return None
+    strides, rows = [], []
+    for vector in vectors:
+        places = vector[:row] - vector[0]
+        even = bool((places == places[1] * np.arange(row)).all())
+        strides.append((int(vector[row] - vector[0]), int(places[1]) if even else 0))
+        rows.append(None if even else places[None])
+    return Nest((n // row, row), list(strides), list(rows))
 
 
 def _unnested(vectors: Ints, most: int) -> tuple[tuple[int, ...], list[list[int]], Ints]:
@@ -108,7 +128,7 @@ def index_of(space: str, slots: Ints, nest: Nest, which: int, shifts: tuple[int,
     if strides is None:
         table = (slots[:, 0] - base).reshape(dims).astype(np.int64)
     elif rows is not None:
-        table = rows.reshape(-1, *(1,) * (len(dims) - 1)).astype(np.int64)
+        table = rows.astype(np.int64)
     return Index(
         space,
         base,
