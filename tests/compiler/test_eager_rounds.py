@@ -62,8 +62,17 @@ def beside_branches(x: Any) -> Any:
     return a * b * 0.3 + b * P + 0.7 * a + b * Q + a * b + x * P + c * P
 
 
-FUNCTIONS = [seen_before, in_turns, in_rounds, by_count, beside_branches]
-POINTS = (-0.4, 0.3, 0.8, 1.3, 2.0, 2.9)
+def taken_by_one(x: Any) -> Any:
+    """One operation reads a number through three takes: of its operands the first contributes first."""
+    some = [x / 1.7, 0.3 * P * Q]
+    a, b, c = (mg.take(some, mg.mod(mg.floor(3.0 * abs(x)), 2.0)) for _ in range(3))
+    first = mg.dot([a, b, c], [0.3, Q, 1.1])
+    last, _ = mg.while_loop(lambda s: s[1] < x, lambda s: (first * 0.4, s[1] + 1.0), (first, 0.0), most=4)
+    return last
+
+
+FUNCTIONS = [taken_by_one, seen_before, in_turns, in_rounds, by_count, beside_branches]
+POINTS = (-0.4, -0.27, 0.3, 0.8, 1.3, 2.0, 2.9)
 
 
 @pytest.mark.parametrize("fn", FUNCTIONS, ids=lambda fn: fn.__name__)

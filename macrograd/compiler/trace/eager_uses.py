@@ -53,17 +53,18 @@ def _found_uses(graph: Graph, order: Sequence[Placed]) -> dict[Flag, list[tuple[
 
 
 def flowing(order: Sequence[Placed]) -> Iterator[tuple[int, Any, Any, Path]]:
-    """The operands through which a derivative flows: of each the instance, who uses it, the operand and the way."""
+    """The operands through which a derivative flows: of each the instance, who uses it, the operand and the way. Who
+    comes last contributes first, and of the operands of one user the first does."""
     reached_by: dict[Any, tuple[bool, ...]] = {}
     for instance, x, ways in order:
         op: Any = x.op
         if op not in reached_by:
             reached_by[op] = reaches(op)
         reached = reached_by[op]
-        for k, operand in enumerate(x.inputs):
+        for k in reversed(range(len(x.inputs))):
             if reached[op.slot(k)]:
                 for path in ways:
-                    yield instance, x, operand, path
+                    yield instance, x, x.inputs[k], path
 
 
 def is_added_to(x: Any) -> bool:
