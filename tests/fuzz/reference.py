@@ -141,7 +141,8 @@ def _eager_second(text: str, program: Program, data: Data, row: int, w: list[flo
 def training(program: Program, data: Data, train: Callable[[Data], Array], dtype: str, rows: list[int]) -> Answer:
     """The parameters after some steps of the eager engine, from starts that are a little off, in opposite pairs.
 
-    Noise on the parameters alone, but 64 units in the last place of it: an operation's own is a fraction of that.
+    Noise on the parameters alone, but 64 units in the last place of it: an operation's own is a fraction of that. And
+    from starts with zeros of the other sign: a gradient that is 0 may have either, and so has what it is added to.
     Nothing can be said if the first derivatives have numbers beyond float32, in which the eager engine does not train.
     """
     rng, epsilon = np.random.default_rng(5), 64.0 * float(np.finfo(dtype).eps)
@@ -152,6 +153,8 @@ def training(program: Program, data: Data, train: Callable[[Data], Array], dtype
             noise = rng.choice([-1.0, 1.0], len(start)) * rng.uniform(0.5, 1.0, len(start)) * epsilon
             for off in (noise, -noise):
                 found.append(train(replace(data, parameters=(start + off * np.maximum(np.abs(start), 2**-6)).tolist())))
+    if (start == 0.0).any():
+        found.append(train(replace(data, parameters=np.where(start == 0.0, -start, start).tolist())))
     if dtype == "float32" and not all(np.isfinite(x.replicas).all() for x in gradient(program, data, dtype, rows)):
         found.append(np.full_like(eager, np.nan))
     replicas = np.array([eager, *found])
