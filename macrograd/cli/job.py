@@ -138,9 +138,13 @@ class Job:
 
     def dead(self) -> bool:
         """Whether every sample gets the same answer, up to a few bits."""
-        outputs = self.outputs(Samples(self.data.X))
-        spread = np.ptp(outputs, axis=0)
-        return bool(np.all(spread <= 1e-12 * np.abs(outputs).max()))
+        ends = [(block.min(axis=0), block.max(axis=0)) for _, block in self.outputs.blocks(Samples(self.data.X))]
+        low, high = np.min([low for low, _ in ends], axis=0), np.max([high for _, high in ends], axis=0)
+        return bool(np.all(high - low <= 1e-12 * max(np.abs(low).max(), np.abs(high).max())))
+
+    def answers(self, X: Any) -> Any:
+        """The task's answers for these samples."""
+        return self.outputs.each(Samples(X), self.task.answers)
 
     def restarts(self) -> bool:
         """Whether another start is possible, as it is on a table."""
@@ -168,14 +172,14 @@ class Job:
     def score(self, X: Any, y: Any) -> str:
         """The metric over these samples in words: for numbers with the explained fraction of their variance, for
         classes with what one answer for every row has, where the net has no more."""
-        outputs, task = self.outputs(Samples(X)), self.task
+        answers, task = self.answers(X), self.task
         judged = replace(task, targets=task.written(y).tolist())
-        value = judged.judge(outputs.tolist(), range(len(X)))
+        value = judged.score(answers, range(len(X)))
         text = written({task.metric: value})
         if len(np.unique(y)) < 2:
             return text
         if task.kind == "number":
-            return f"{text} (R² {1.0 - np.sum((outputs - y) ** 2) / np.sum((y - np.mean(y)) ** 2):.3f})"
+            return f"{text} (R² {1.0 - np.sum((answers - y) ** 2) / np.sum((y - np.mean(y)) ** 2):.3f})"
         same = share_of_one_answer(y)
         return text if value > same else f"{text} (one answer for every row has {100 * same:.1f}%)"
 
@@ -183,12 +187,12 @@ class Job:
         """The metric of the current model over held-out samples, or over all if none are held out."""
         X, y = self.data.held or (self.data.X, self.data.y)
         judged = replace(self.task, targets=self.task.written(y).tolist())
-        return judged.judge(self.outputs(Samples(X)).tolist(), range(len(X)))
+        return judged.score(self.answers(X), range(len(X)))
 
     def judge(self, step: int) -> float:
         """The metric of the current model over the samples of a step."""
         rows, _ = self.order.steps(step, 1)
-        return self.task.judge(self.outputs(Samples(self.data.X[rows])).tolist(), rows.tolist())
+        return self.task.score(self.answers(self.data.X[rows]), rows.tolist())
 
 
 class ProgressLines(training.Callback):

@@ -14,7 +14,7 @@ from macrograd._extras import installing
 from macrograd.cli import places
 from macrograd.cli.data import Data
 from macrograd.nn import MLP
-from macrograd.train import History, Task
+from macrograd.train import History
 from macrograd.train.predictor import Predictor
 from macrograd.train.samples.data import Samples
 
@@ -32,15 +32,15 @@ def check(path: str) -> None:
         raise ImportError(f"--plot needs matplotlib: {installing('plot')}")
 
 
-def save(path: str, model: MLP, data: Data, task: Task, history: History, predictions: list[Any], result: str) -> Path:
-    """Draw and write the picture, whole or not at all; returns the path."""
+def save(path: str, model: MLP, data: Data, history: History, answers: Any, result: str) -> Path:
+    """Draw and write the picture, whole or not at all; returns the path. `answers` are the task's, for all rows."""
     if data.labels:
         figure, grid = _frame(4.4 if len(data.labels) <= 4 else 7.0)
         show.curves(history, figure, grid)
         if data.X.shape[1] == 2 and len(data.labels) <= _MOST_PANELS:
             _boundaries(figure, grid[:, 0], model, data)
         else:
-            _counts(figure.add_subplot(grid[:, 0]), data, np.array(predictions) > 0)
+            _counts(figure.add_subplot(grid[:, 0]), data, answers)
     elif data.classes is not None and data.X.shape[1] == 2 and len(data.classes) <= 8:
         figure = show.training_figure(
             lambda x: model(data.feature_scale.scaled(np.array(x))), data.feature_scale.raw(data.X), data.y, history
@@ -54,9 +54,9 @@ def save(path: str, model: MLP, data: Data, task: Task, history: History, predic
         left = figure.add_subplot(grid[:, 0])
         show.curves(history, figure, grid)
         if data.classes is None:
-            _predicted(left, data, np.array(predictions))
+            _predicted(left, data, answers)
         else:
-            _confusion(left, data, data.classes, [task.decide(p) for p in predictions])
+            _confusion(left, data, data.classes, answers)
     if data.table is not None and data.held is not None:  # the held-out rows are not drawn
         result = f"{result} on the {len(data.X)} rows it was trained on"
     figure.suptitle(
@@ -113,11 +113,11 @@ def _predicted(axes: Any, data: Data, predictions: Any) -> None:
     show.tidy(axes)
 
 
-def _confusion(axes: Any, data: Data, classes: tuple[str, ...], decided: list[int]) -> None:
+def _confusion(axes: Any, data: Data, classes: tuple[str, ...], decided: Any) -> None:
     """The confusion matrix: the number of samples of each class by predicted class."""
     k = len(classes)
     counts = np.zeros((k, k), dtype=int)
-    np.add.at(counts, (data.y, np.array(decided)), 1)
+    np.add.at(counts, (data.y, decided), 1)
     axes.imshow(counts, cmap="Blues")
     labels = [show.plain(label) for label in classes]
     axes.set_xticks(range(k), labels, rotation=90 if k > 6 else 0)

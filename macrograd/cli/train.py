@@ -14,7 +14,6 @@ from macrograd.cli.job import Job, net, started, written
 from macrograd.cli.recipe import FINAL_RATE, Recipe
 from macrograd.tables import show as show_table
 from macrograd.train.endings import INTERRUPTED
-from macrograd.train.samples.data import Samples
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -134,8 +133,8 @@ def finish(job: Job, history: training.History) -> None:
     Results that cannot be remade come first: a failing picture must not cost the model.
     """
     arguments, data, task = job.arguments, job.data, job.task
-    predictions = job.outputs(Samples(data.X)).tolist()
-    result = written({task.metric: task.judge(predictions, range(len(predictions)))})
+    answers = job.answers(data.X)
+    result = written({task.metric: task.score(answers, range(len(answers)))})
     everything = job.scores()
     print(f"trained {len(history)} steps in {history.last_second:.2f} s: {everything}", flush=True)
     if job.trainer.remark:
@@ -145,7 +144,7 @@ def finish(job: Job, history: training.History) -> None:
         saved = training.save(model, arguments.save)
         print(f"saved the model {places.shown(saved)}", flush=True)
     if arguments.plot is not None:
-        drawn = picture.save(arguments.plot, job.model, data, task, history, predictions, result)
+        drawn = picture.save(arguments.plot, job.model, data, history, answers, result)
         print(f"saved the picture {places.shown(drawn)}", flush=True)
     if arguments.profile:
         print()

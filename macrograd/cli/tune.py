@@ -118,4 +118,4 @@ def finish(arguments: argparse.Namespace, data: Data, task: training.Task, found
 def score(trainer: training.Trainer, task: training.Task, X: Any, y: Any) -> str:
     """The metric over these samples, in words."""
     judged = replace(task, targets=task.written(y).tolist())
-    return written({task.metric: judged.judge(trainer.outputs(X).tolist(), range(len(X)))})
+    return written({task.metric: judged.score(task.answers(trainer.outputs(X)), range(len(X)))})

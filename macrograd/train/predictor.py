@@ -51,6 +51,11 @@ class Predictor:
         for first, rows in samples.blocks(min(_BLOCK, samples.block)):
             yield first, self._rows(rows)
 
+    def each(self, samples: Samples, answer: Callable[[Array], Array]) -> Array:
+        """What `answer` makes of the outputs, (n, …), without holding those of all samples: those for thousands of
+        classes fill the memory."""
+        return np.concatenate([answer(outputs) for _, outputs in self.blocks(samples)])
+
     def __call__(self, samples: Samples, ranks: Ranks | None = None, numbers: Numbers | None = None) -> Array:
         """The outputs for all samples: (n,), or (n, k) if the model has several. With `ranks`, each computes some;
         `numbers` are the parameters' numbers, if the Values hold others."""

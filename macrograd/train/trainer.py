@@ -250,7 +250,8 @@ class Trainer:
     def predict(self, X: Any) -> Array:
         """The model's predictions for samples X (n, …): labels as in y, (n, k) of 0 and 1 for yes-or-no labels, else
         its outputs (n,) or (n, k). Raises RuntimeError before the first fit, ValueError for the wrong width."""
-        return self.setup.fitted().decode(self.outputs(X))
+        decode = self.setup.fitted().decode
+        return self.setup.predictor().each(self._samples(X), decode)
 
     def outputs(self, X: Any) -> Array:
         """The model's outputs for samples X (n, …): (n,), or (n, k) if there are several."""

@@ -17,6 +17,7 @@ from macrograd.cli import main
 from macrograd.cli.job import share_of_one_answer
 from macrograd.nn import init
 from macrograd.train import files
+from macrograd.train.predictor import Predictor
 from tests.cli.commands import Capture, error
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -68,6 +69,13 @@ def test_a_score_that_one_answer_for_every_row_has_too_says_so(capsys: Capture) 
     out = train(capsys, write("t.csv", [["x", "kind"], *rows]), "--target", "kind", "--epochs", "5")
     assert "accuracy 90.0% (one answer for every row has 90.0%) on 40 held out" in out
     assert "one answer" not in train(capsys, flowers("u.csv"), "--target", "kind")
+
+
+def test_no_score_holds_the_outputs_of_all_rows_at_once(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those for ten thousand classes fill the memory."""
+    monkeypatch.setattr(Predictor, "__call__", None)
+    out = train(capsys, flowers(), "--target", "kind", "--epochs", "30")
+    assert min(scores(out)) > 50
 
 
 def test_the_share_of_one_answer() -> None:

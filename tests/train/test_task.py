@@ -11,6 +11,7 @@ import pytest
 from macrograd import nn, optim, tables
 from macrograd.nn import losses
 from macrograd.train import Task, Trainer
+from macrograd.train.samples.targets import Targets
 from macrograd.train.samples.targets import of as targets_of
 from macrograd.train.samples.task import FITTING
 
@@ -38,33 +39,42 @@ def test_two_classes(loss: str | None, outputs: int, targets: list[Any]) -> None
     for target in targets:
         right, wrong = (high, low) if target > 0 else (low, high)
         assert compute(right, target) < compute(wrong, target)
-        assert task.decide(right) == (target > 0)
+        assert task.answers(np.array([right])).tolist() == [target > 0]
 
 
 def test_more_classes() -> None:
     task = Task.of(np.array([2, 0, 1]))
     assert (task.kind, task.loss, task.outputs, task.targets) == ("classes", "cross_entropy", 3, [2, 0, 1])
-    assert task.decide([0.0, 1.0, 3.0]) == 2
-    assert task.judge([[0.0, 1.0, 3.0], [0.0, 1.0, 3.0]], [0, 1]) == 0.5
+    answers = task.answers(np.array([[0.0, 1.0, 3.0], [0.0, 1.0, 3.0]]))
+    assert answers.tolist() == [2, 2]
+    assert task.score(answers, [0, 1]) == 0.5
 
 
 def test_a_number() -> None:
     task = Task.of([0.5, 2.0], unit=10.0)
     assert (task.kind, task.loss, task.outputs, task.targets) == ("number", "squared_error", 1, [0.5, 2.0])
     assert task.metric == "mean_absolute_error"
-    assert task.judge([0.75, 1.0], [0, 1]) == pytest.approx(10 * (0.25 + 1.0) / 2)
+    assert task.score(task.answers(np.array([0.75, 1.0])), [0, 1]) == pytest.approx(10 * (0.25 + 1.0) / 2)
 
 
 def test_a_score_of_0_is_class_0_as_in_micrograd() -> None:
     task = Task.of([0, 1])
-    assert task.judge([0.0, 0.0], [0, 1]) == 0.5
-    assert task.decide(0.0) == 0
+    answers = task.answers(np.array([0.0, 0.0]))
+    assert answers.tolist() == [0, 0]
+    assert task.score(answers, [0, 1]) == 0.5
 
 
 def test_a_batch_is_judged_by_its_own_targets() -> None:
-    assert Task.of([0, 1, 1, 0]).judge([-1.0, 1.0], [3, 2]) == 1.0
-    with pytest.raises(ValueError, match="zip"):
-        Task.of([0, 1]).judge([1.0], [0, 1])
+    assert Task.of([0, 1, 1, 0]).score([0, 1], [3, 2]) == 1.0
+    with pytest.raises(ValueError, match="there are 1 answers for 2 rows"):
+        Task.of([0, 1]).score([1], [0, 1])
+
+
+def test_labels() -> None:
+    task = Task.of(np.array([[0, 1, 1], [1, 1, 0]]))
+    answers = task.answers(np.array([[-1.0, 2.0, 0.0], [1.0, 2.0, -3.0]]))
+    assert answers.tolist() == [[False, True, False], [True, True, False]]
+    assert task.score(answers, [0, 1]) == 5 / 6
 
 
 def test_every_fitting_loss_exists_and_every_loss_fits_something() -> None:
@@ -148,3 +158,21 @@ def test_a_table_gets_the_loss_that_its_columns_get_from_a_trainer(cells: str, l
     target = tables.target_of(tables.read(file), "goal")
     task = Task.of(target.y)
     assert (task.loss, targets_of(target.y, None, task.outputs).loss) == (loss, loss)
+
+
+def test_the_outputs_of_all_samples_are_never_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those for thousands of classes fill the memory."""
+    held: list[int] = []
+    decode = Targets.decode
+
+    def decoding(self: Any, outputs: Any) -> Any:
+        held.append(len(outputs))
+        return decode(self, outputs)
+
+    X, y = np.arange(4400.0).reshape(2200, 2) / 4400, np.arange(2200) % 4
+    trainer = Trainer(nn.MLP(2, [4], seed=0))
+    trainer.fit(X, y, steps=1, progress=False)
+    whole = trainer.outputs(X).argmax(axis=1)
+    monkeypatch.setattr(Targets, "decode", decoding)
+    assert trainer.predict(X).tolist() == whole.tolist()
+    assert held == [1024, 1024, 152]

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from macrograd._dataclass import dataclass
 from macrograd.nn import losses
+from macrograd.train.samples.outputs import predicted
 from macrograd.train.samples.targets import NUMBERS, Targets
 from macrograd.train.samples.targets import of as targets_of
 
@@ -98,26 +99,29 @@ class Task:
         """The name of the metric."""
         return "mean_absolute_error" if self.kind == "number" else "accuracy"
 
-    def judge(self, predictions: Sequence[Any], rows: Sequence[int]) -> float:
-        """The metric over some samples: the fraction of correct classes or labels, or the mean absolute error in units.
+    def answers(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        """What the net's outputs say of each sample: its class, whether each of its labels holds, or its number.
 
-        `predictions` are the net's outputs for them: floats, or lists of floats if there are several outputs.
+        outputs  (n,), or (n, k) if there are several
+
+        With one output, a class is decided by 0, the midpoint for every loss: between the targets −1 and +1, and the
+        logit of ½.
         """
-        pairs = [(p, self.targets[i]) for p, i in zip(predictions, rows, strict=True)]
         if self.kind == "number":
-            return self.unit * math.fsum(abs(p - t) for p, t in pairs) / len(pairs)
-        if self.kind == "labels":
-            return float(np.mean([(np.array(p) > 0) == np.array(t) for p, t in pairs]))
-        # With one output, the classes' targets are on either side of a score of 0, or 0 and 1.
-        right: int = sum(self.decide(p) == (t if self.outputs > 1 else t > 0) for p, t in pairs)
-        return right / len(pairs)
+            return outputs
+        return outputs > 0 if self.kind == "labels" else predicted(outputs)
 
-    def decide(self, prediction: Any) -> int:
-        """The predicted class: that of the largest output or, with one output, class 1 above 0.
-
-        0 is the midpoint for every loss with one output: between the targets −1 and +1, and the logit of ½.
-        """
-        return int(prediction.index(max(prediction)) if self.outputs > 1 else prediction > 0)
+    def score(self, answers: Sequence[Any] | NDArray[Any], rows: Sequence[int]) -> float:
+        """The metric of the answers for some samples: the fraction of correct classes or labels, or the mean absolute
+        error in units. Raises ValueError for another number of answers than rows."""
+        if len(answers) != len(rows):
+            raise ValueError(f"there are {len(answers)} answers for {len(rows)} rows")
+        targets = [self.targets[i] for i in rows]
+        if self.kind == "number":
+            given = np.asarray(answers).tolist()
+            return self.unit * math.fsum(abs(p - t) for p, t in zip(given, targets, strict=True)) / len(rows)
+        right = np.asarray(targets) if self.kind == "classes" or self.outputs > 1 else np.asarray(targets) > 0
+        return float(np.mean(np.asarray(answers) == right))
 
 
 def _check_fits(kind: str, loss: str) -> None:
