@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from macrograd.formulas import portable
 from macrograd.ops import BY_NAME
-from macrograd.rows.composed import TWO_OVER_PI, on_floats
+from macrograd.rows.composed import TWO_OVER_PI, on_arrays, on_floats
 
 INF, NAN = math.inf, math.nan
 EXACT: dict[str, Callable[..., Any]] = {
@@ -108,6 +108,26 @@ def test_limits_are_those_of_floats(name: str) -> None:
     formula = on_floats(op.portable or op.formula)
     for x in [(a, b) for a in LIMITS for b in LIMITS] if name == "pow" else [(a,) for a in LIMITS]:
         assert same(formula(*x), op.forward(*x)), (name, x, formula(*x), op.forward(*x))
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("name", [*EXACT, "pow"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_arrays_of_any_shape_have_the_bits_of_single_numbers(name: str, dtype: Any) -> None:
+    """A formula is written once, whatever it is called with, and a call changes no array that it is given."""
+    op = BY_NAME[name]
+    formula, x = op.portable or op.formula, points(name)[:450].astype(dtype)
+    given = [x, x[::-1].copy()] if name == "pow" else [x]
+    before = [column.copy() for column in given]
+    call, found = on_arrays(formula, strict=True), []
+    for shape in ((-1,), (5, -1), (2, -1, 3)):
+        found.append(call(np, *[column[: len(x) // 30 * 30].reshape(shape) for column in given]).ravel())
+    single = [float(call(np, *numbers)) for numbers in zip(*given, strict=True)][: len(found[0])]
+    assert {column.dtype for column in found} == {np.dtype(dtype)}
+    for column in (*found, single):
+        np.testing.assert_array_equal(found[0], column)
+    for column, kept in zip(given, before, strict=True):
+        np.testing.assert_array_equal(column, kept)
 
 
 def test_the_digits_of_two_over_pi() -> None:
