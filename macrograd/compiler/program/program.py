@@ -125,7 +125,7 @@ class Program:
 
     def instructions(self) -> tuple[Instruction, ...]:
         """All instructions; those of a loop are listed once."""
-        return tuple(instruction for step in self.steps() for instruction in body_of(step))
+        return tuple([instruction for step in self.steps() for instruction in body_of(step)])
 
     def phases(self) -> tuple[tuple[str, tuple[Step, ...]], ...]:
         """The steps of each phase by its name, in execution order."""

@@ -98,9 +98,12 @@ class _Streams(Walker[tuple[Stream, ...]]):
         return (stream,)
 
 
+_COUNTED, _STREAMS = _Counted(), _Streams()
+
+
 def counted(step: Step, around: tuple[int, ...] = ()) -> Placed:
     """The array instructions of a step, each with the counts of the loops around it, outermost first."""
-    return _Counted().step(step, around)
+    return iter(((step, around),)) if isinstance(step, Instruction) else _COUNTED.step(step, around)
 
 
 def executed(step: Step, rounds: tuple[int, ...] = ()) -> Placed:
@@ -110,7 +113,7 @@ def executed(step: Step, rounds: tuple[int, ...] = ()) -> Placed:
 
 def body_of(step: Step) -> tuple[Instruction, ...]:
     """The array instructions of a step; those of a loop are listed once, and a stream has none."""
-    return tuple(instruction for instruction, _ in counted(step))
+    return (step,) if isinstance(step, Instruction) else tuple([instruction for instruction, _ in counted(step)])
 
 
 def loops_of(step: Step | None) -> tuple[Loop, ...]:
@@ -119,7 +122,7 @@ def loops_of(step: Step | None) -> tuple[Loop, ...]:
 
 
 def streams_of(steps: Iterable[Step]) -> tuple[Stream, ...]:
-    return tuple(stream for step in steps for stream in _Streams().step(step))
+    return tuple([stream for step in steps for stream in _STREAMS.step(step)])
 
 
 def loop_of(count: int, steps: Iterable[Step], guard: Index | None = None) -> Loop:

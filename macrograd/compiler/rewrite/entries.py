@@ -41,8 +41,10 @@ class Entries:
     def add(self, code: int, operands: list[Ints], place: Ints, leaf: Any = 0.0) -> Ints:
         """One entry per element of `place`, all with the same operation; returns their provisional ids."""
         n = len(place)
-        operand = np.stack(operands, axis=1, dtype=np.int32).ravel() if operands else np.empty(0, dtype=np.int32)
-        return self.add_variadic(code, np.broadcast_to(np.int32(len(operands)), n), operand, place, leaf)
+        operand = np.empty((n, len(operands)), dtype=np.int32)
+        for k, column in enumerate(operands):
+            operand[:, k] = column
+        return self.add_variadic(code, np.broadcast_to(np.int32(len(operands)), n), operand.ravel(), place, leaf)
 
     def add_variadic(self, code: int, arity: Ints, operand: Ints, place: Ints, leaf: Any = 0.0) -> Ints:
         n = len(place)

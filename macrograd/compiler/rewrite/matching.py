@@ -14,7 +14,7 @@ Bools = NDArray[np.bool_]
 
 def entries_of(tape: Tape, op: ops.Op) -> Ints:
     """The entries with this operation."""
-    found: Ints = np.flatnonzero(tape.code == op.code)
+    found: Ints = (tape.code == op.code).nonzero()[0]
     return found
 
 

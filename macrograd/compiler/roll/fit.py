@@ -151,7 +151,7 @@ def _cuts(layout: Layout, group: Group) -> set[int]:
     for begin, end in _pairs(sorted(cuts)):
         if end - begin <= 2:
             continue
-        offsets = np.stack([layout.slot[side[0, begin:end]] for side in (left, right)])
+        offsets = np.array([layout.slot[side[0, begin:end]] for side in (left, right)])
         most = max(3, min((end - begin) // LEAST_ROW, layout.most_segments))
         pieces = list(islice(_straight(offsets), most + 1)) if _bends(offsets) <= 2 * most else []
         if len(pieces) <= most:
@@ -230,7 +230,7 @@ def _vectors(members: Ints, columns: list[OperandColumn], layout: Layout) -> Int
     """The slots that vary with the members: of the results, and of each column's first term."""
     parts = [layout.slot[members]]
     parts += [layout.slot[column.entries[:, 0]] for column in columns if column.number is None]
-    return np.stack(parts)
+    return np.array(parts)
 
 
 def _reorder(

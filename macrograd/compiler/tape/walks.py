@@ -157,9 +157,11 @@ def compiled() -> ByWork | None:
 def _call(walk: Any, *given: Any) -> None:
     """Call a walk with arrays and numbers, the first of which is `start`. Arrays have 32 bits a number; those of codes
     16, of marks 8, of the bits of numbers 64."""
+    from macrograd.compiler.jit.buffers import address_of  # only where there is native code
+
     held = [x if isinstance(x, int) else _as_walked(x) for x in given]
-    words = np.array([x if isinstance(x, int) else x.ctypes.data for x in (*held, len(given[0]) - 1)])
-    walk(words.ctypes.data)  # keeps the arrays alive during the call, when other threads run
+    words = np.array([x if isinstance(x, int) else address_of(x) for x in (*held, len(given[0]) - 1)])
+    walk(address_of(words))  # keeps the arrays alive during the call, when other threads run
 
 
 def _as_walked(x: NDArray[Any]) -> NDArray[Any]:

@@ -7,10 +7,12 @@ have numbers, but only of this moment, and each call reads them again.
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, filterfalse, product, repeat
+from operator import attrgetter
 from typing import Any, NoReturn
 
 from macrograd import ops, value
@@ -112,7 +114,12 @@ class Recording(Interpreter):
     def since(self, mark: int) -> list[Value]:
         """The Values made since there were this many."""
         found = self._listed[mark:]
-        return found if value.is_alone() else [x for x in found if hasattr(x, "label")]  # others may be making some
+        if not value.is_alone():  # others may be making some
+            try:
+                deque(map(attrgetter("label"), found), maxlen=0)
+            except AttributeError:
+                return [x for x in found if hasattr(x, "label")]
+        return found
 
     def records(self) -> bool:
         return True

@@ -208,7 +208,7 @@ class Operands:
                 constant += stride * along.factor * along.counter
             elif stride * along.factor:
                 terms.append((stride * along.factor, along.counter))
-        key = (x.space, *sorted(terms, key=str))
+        key = (x.space, *(sorted(terms, key=str) if len(terms) > 1 else terms))
         base = self.cache.get(key)
         if base is None:
             base = self.code.element(f"%{x.space}", self.code.linear(0, terms)) if terms else f"%{x.space}"

@@ -25,7 +25,6 @@ from macrograd import ops
 from macrograd._dataclass import dataclass
 from macrograd.compiler.program.program import Index, Instruction, Program, Step, counted
 from macrograd.compiler.program.walk import in_rows, streams_of
-from macrograd.compiler.tape.tape import distinct
 from macrograd.compiler.targets.scalar.access import all_rounds, key_of
 from macrograd.compiler.targets.scalar.inside import digits_of, with_computed
 from macrograd.compiler.targets.scalar.machine import Machine
@@ -63,8 +62,8 @@ def readers(program: Program) -> NDArray[np.int64]:
                 if isinstance(x, Index) and x.space == "v":
                     same = (key_of(x, instruction.dims), x.term if count > 1 else 0, count) if x.affine else (id(x),)
                     if same not in met:
-                        met.add(same)
-                        found[distinct(all_rounds(x, _slots_of(x, instruction.dims, count), counts).ravel())] += 1
+                        met.add(same)  # of a slot that the operand has twice, only one addition stays
+                        found[all_rounds(x, _slots_of(x, instruction.dims, count), counts)] += 1
     return found
 
 
@@ -110,8 +109,9 @@ class _Line:
         self.leads = instruction.kind in ("map", "dot") and instruction.out.affine
         self.out = key_of(instruction.out, dims) if instruction.out.space == "v" else None
         self.made = span(instruction.out, dims, 1, counts) if instruction.out.space == "v" else None
-        self.reads = {key_of(x, dims) for x, n in self.varying if x.affine and n == 1}
-        self.spans = [(span(x, dims, n, counts), key_of(x, dims)) for x, n in self.varying]
+        keys = [key_of(x, dims) for x, _ in self.varying]
+        self.reads = {key for key, (x, n) in zip(keys, self.varying, strict=True) if x.affine and n == 1}
+        self.spans = [(span(x, dims, n, counts), key) for key, (x, n) in zip(keys, self.varying, strict=True)]
         self.single = all(segment.count == 1 for segment in instruction.segments)
         self.costly = instruction.kind == "map" and ops.TABLE[instruction.code].costly
 
@@ -230,14 +230,16 @@ def span(x: Index, dims: tuple[int, ...], count: int, counts: tuple[int, ...]) -
     """The slots that an operand may touch."""
     low, high = x.base, x.base
     if x.affine:
-        sizes = zip((*x.member, x.term), (*dims, count), strict=True)
-        steps = [stride * (size - 1) for stride, size in sizes]
-        low, high = low + sum(min(0, s) for s in steps), high + sum(max(0, s) for s in steps)
+        for stride, size in zip((*x.member, x.term), (*dims, count), strict=True):
+            if stride < 0:
+                low += stride * (size - 1)
+            else:
+                high += stride * (size - 1)
     else:
         slots = x.slots(dims, count)
         low, high = int(slots.min()), int(slots.max())
     moves = [shift * (count - 1) for shift, count in zip(x.shifts, counts, strict=True)]
-    return low, high, x.shifts, sum(min(0, m) for m in moves), sum(max(0, m) for m in moves)
+    return low, high, x.shifts, sum([m for m in moves if m < 0]), sum([m for m in moves if m > 0])
 
 
 def _meet(a: Span, b: Span) -> bool:
