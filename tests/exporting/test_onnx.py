@@ -13,6 +13,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 
 import macrograd as mg
 from macrograd import Value, losses, nn, ops, optim
@@ -435,3 +437,41 @@ def test_what_cannot_be_exported_says_so_and_leaves_no_file(tmp_path: Path, monk
     with pytest.raises(ImportError, match=r'pip install "macrograd\[onnx\]"'):
         mg.export(net, path, [0.0, 0.0])
     assert list(tmp_path.iterdir()) == []
+
+
+def climbs(x: Any) -> Any:
+    """A number of rounds that the data decide, each of many operations."""
+    rate = Value(0.35)
+
+    def body(s: Any) -> Any:
+        n, t = s
+        for _ in range(15):
+            t = mg.sin(t) * 0.5 + 0.1 * t * x
+        return n + rate + 0.0 * t, t
+
+    return mg.while_loop(lambda s: s[0] < 4.0, body, (x, x), most=200)[0]
+
+
+def test_loops_end_when_all_samples_are_done(tmp_path: Path) -> None:
+    X = np.array([1.0, 3.0, 9.0, 3.9])
+    model = same_values(tmp_path / "w.onnx", climbs, X)
+    assert list(model.nodes()).count("Loop") == 2  # of its rounds, and one that was found in a round
+    near(model(X[2:3])["y"], X[2:3], 0.0)
+    assert model(X[:0])["y"].shape == (0,)
+    done: list[int] = []
+
+    class Sin(OpRun):
+        """The operator, which tells of its calls."""
+
+        op_domain = ""
+
+        def _run(self, x: Any) -> Any:
+            done.append(1)
+            return (np.sin(x),)
+
+    evaluator = ReferenceEvaluator(model.proto, new_ops=[Sin])
+    for samples, rounds in ((X[2:3], 0), (X[3:], 1), (X[1:], 3)):
+        done.clear()
+        (found,) = evaluator.run(None, {model.inputs[0]: samples})
+        near(found, model(samples)["y"], 1e-12)
+        assert len(done) == 15 * (rounds + 1)  # the last one finds that all are done

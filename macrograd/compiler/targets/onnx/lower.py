@@ -25,6 +25,7 @@ from macrograd.compiler.targets.onnx.body import Access, Body
 from macrograd.compiler.targets.onnx.graph import Array, Graph
 from macrograd.compiler.targets.onnx.operations import Writing, spell
 from macrograd.compiler.targets.onnx.scope import Scope
+from macrograd.compiler.targets.onnx.stopping import Round, Stopping, round_of
 from macrograd.compiler.targets.onnx.streams import lower_stream
 from macrograd.compiler.targets.onnx.sums import Part, Sums, together
 from macrograd.compiler.targets.onnx.tensor import Slots
@@ -131,14 +132,26 @@ class Lowering(Walker[None], Kinds[None]):
         writes = [a for step in loop.body for a in _accesses(step, depth, written=True)]
         outside, body = self.scope, Body(self.scope, loop.count, reads, writes)
         again = any(not instruction.out.shifts[depth] for instruction, _ in counted(loop))  # a tensor is made only once
+        if again and not around and (round_ := round_of(loop, outside)) is not None:
+            self._stopping(loop, round_)
+            return
         if again or not body.fits:
-            for round_ in range(loop.count):
+            for k in range(loop.count):
                 for step in loop.body:
-                    self.step(_Moved(round_, depth).step(step), around)
+                    self.step(_Moved(k, depth).step(step), around)
             return
         self.scope = body
         for step in loop.body:
             self.step(step, (*around, loop.count))
+        self.scope = outside
+        body.end()
+
+    def _stopping(self, loop: Loop, round_: Round) -> None:
+        """A loop that ends when its guard says so."""
+        outside = self.scope
+        self.scope = body = Stopping(outside, loop, round_)
+        for step in loop.body:
+            self.step(step, (loop.count,))
         self.scope = outside
         body.end()
 

@@ -61,6 +61,17 @@ class Scope:
         places[space, shifts].put(slots, len(self.sources))
         self.sources.append(Source(name, len(slots), numbers))
 
+    def holds(self, space: str, slots: Slots) -> bool:
+        """Whether values hold all of these slots."""
+        places = self._places.get((space, ()))
+        return not len(slots) or (places is not None and bool((places.source[slots] >= 0).all()))
+
+    def forget(self, space: str, slots: Slots) -> None:
+        """Record that no value holds these slots any more."""
+        for known in (self._places, self._alone):
+            if (places := known.get((space, ()))) is not None:
+                places.source[slots] = -1
+
     def write(self, space: str, slots: Slots, name: str, shifts: tuple[int, ...] = ()) -> None:
         """Record that a value holds these slots, which a step has computed."""
         self.define(space, slots, name, shifts)
