@@ -10,11 +10,13 @@ from functools import cache
 
 import pytest
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 
 from macrograd.compiler.jit.cache import own_sources
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process that tests start compiles the package again
+sys.dont_write_bytecode = False  # and each run the tests
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in what a shell runs in the background: tests press Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -25,6 +27,8 @@ PROCESSORS = {"sse2": ("x86-64", "", 16), "avx2": ("haswell", "", 32), "avx512":
 
 settings.register_profile("macrograd", deadline=None, derandomize=True)
 settings.load_profile("macrograd")
+# Nor do they depend on the constants of the modules that happen to be loaded by then, which take seconds to find.
+providers.is_local_module_file = lambda path: False
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
