@@ -22,7 +22,8 @@ _sound: set[bytes] = set()  # digests of what was verified before: settings shar
 
 
 def verify(stage: str, what: Tape | Program) -> None:
-    """Verify what a pass made; tapes must also survive being printed and read again."""
+    """Verify what a pass made. A quarter of all tapes, chosen by what is in them, must also survive being printed and
+    read again, which takes as long as all the rest."""
     if isinstance(what, Program) and stage == "stretch" and what.scalars > _MOST:
         return  # the same steps as of fewer rounds, one by one
     digest = what.fingerprint() if isinstance(what, Program) else _digest(what)
@@ -32,7 +33,7 @@ def verify(stage: str, what: Tape | Program) -> None:
         program.verify(what)
     else:
         tape.verify(what)
-        if len(what) < 2000:
+        if len(what) < 2000 and digest[0] % 4 == 0:
             text = str(what)
             assert str(tape.parse(text)) == text, stage
     _sound.add(digest)

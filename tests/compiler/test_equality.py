@@ -99,7 +99,8 @@ def test_every_operation_without_a_batch(backend: str) -> None:
     check_single(every_line(), "float64", backend)
 
 
-@settings(max_examples=50)
+# Few examples: the 150 fixed programs of tests/fuzz are compared in the same ways, and more.
+@settings(max_examples=25)
 @given(programs())
 def test_random_programs(program: RandomProgram) -> None:
     for backend in BACKENDS:
@@ -113,14 +114,14 @@ def test_random_programs_in_many_blocks_on_threads(program: RandomProgram) -> No
         check(program, (300, 1100), "float64", backend, threads=2)
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(programs(longest=25))
 def test_random_programs_in_float32(program: RandomProgram) -> None:
     for backend in BACKENDS:
         check(program, (7,), "float32", backend)
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(programs())
 def test_random_programs_without_a_batch(program: RandomProgram) -> None:
     for backend in BACKENDS:
@@ -132,7 +133,7 @@ SMOOTH = ["add", "sub", "mul", "div", "neg", "pow 2", "exp", "log", "sqrt", "tan
           "dot", "take"]  # fmt: skip
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(recurrences(SMOOTH))
 def test_random_recurrences(program: Recurrence) -> None:
     for backend in BACKENDS:
