@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from macrograd._extras import installing
 from macrograd.tuning.crew import Crew
 from macrograd.tuning.tasks import Tasks
+from macrograd.tuning.tied import Tied
 from macrograd.tuning.trial import Outcome, Trial, Work
 
 # A pool that lost a process is replaced, unless this many in a row finished nothing.
@@ -111,7 +113,8 @@ def _pool(work: Work, trials: list[Trial], workers: int, on: Any) -> Iterator[li
         options = {"backend": "dask", "client": on, "n_jobs": -1}
     with joblib.parallel_config(**options):
         pool = joblib.Parallel(return_as="generator_unordered")
-        found = pool(joblib.delayed(work)(some) for some in tasks)
+        run = work if _is_dask(on) else Tied(work, os.getpid())  # dask's processes have their own keepers
+        found = pool(joblib.delayed(run)(some) for some in tasks)
         with contextlib.closing(found):
             for outcomes in found:
                 yield tasks.done(outcomes)

@@ -344,6 +344,24 @@ def test_a_killed_sweep_goes_on_from_its_folder(alone: mg.tuning.Sweep, tmp_path
         mg.sweep(make, X, y, SPACE, **OPTIONS, folder=folder)
 
 
+TIED = """
+import os, subprocess, sys
+child = "import sys, threading; from macrograd.tuning import tied; tied.LOOKS_EVERY = 0.01; "
+child += "tied.Tied(lambda trials: print('at work', flush=True), int(sys.argv[1]))([]); threading.Event().wait()"
+process = subprocess.Popen([sys.executable, "-c", child, str(os.getpid())])
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="orphans keep the number of their parent")
+def test_processes_of_a_backend_end_with_the_sweep() -> None:
+    with subprocess.Popen([sys.executable, "-c", TIED], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline().split() == [b"at", b"work"]
+        owner.kill()
+        assert owner.stdout.read() == b""  # the other holds its end as long as it lives
+
+
 @pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs macrograd[dask]")
 @pytest.mark.filterwarnings("ignore")  # of distributed, about what it itself does
 def test_a_dask_cluster_of_processes_loses_a_worker_and_nothing_else(alone: mg.tuning.Sweep, tmp_path: Path) -> None:
