@@ -36,7 +36,7 @@ HOSTILE += [
 
 def library(path: Path) -> Any:
     out = path.with_suffix(".so")
-    subprocess.run(["cc", *FLAGS, "-O1", "-shared", "-fPIC", "-o", str(out), str(path), "-lm"], check=True)
+    subprocess.run(["cc", *FLAGS, "-O0", "-shared", "-fPIC", "-o", str(out), str(path), "-lm"], check=True)
     return ctypes.CDLL(str(out))
 
 
