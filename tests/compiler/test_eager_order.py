@@ -179,6 +179,22 @@ def test_a_test_reads_what_it_read_before_choices_were_copied(monkeypatch: pytes
         assert float(f(x)) == fn(x).data
 
 
+def test_solutions_of_equations_have_the_bits_of_the_eager_engine() -> None:
+    """Where the residual is arithmetic: functions are those of Python's `math` eagerly."""
+
+    def fn(x: Any) -> Any:
+        return mg.implicit(lambda u: u + 0.1 * P * u * u * u - x * Q, 0.1)
+
+    f = mg.compile(fn, strict=True, backend="numpy")
+    for x in (0.3, -0.9, 1.7):
+        P.grad = Q.grad = 0.0
+        value = fn(x)
+        value.backward()
+        expected = [value.data, P.grad, Q.grad]
+        P.grad = Q.grad = 0.0
+        assert [f.backward(x), P.grad, Q.grad] == expected
+
+
 def taken_twice(p: Any, x: Any, k: Any) -> Any:
     """Eagerly a take is the Value that it takes, which gets the contribution of each use, and not their sum."""
     a, b = p[0] * p[1], p[1] / (1.3 + x * x)

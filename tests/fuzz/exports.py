@@ -69,7 +69,7 @@ def differs(found: loops.Case, form: str, dtype: str = "float64", strict: bool =
         p.grad = 0.0
     value = found.fn(*[x.tolist() if isinstance(x, np.ndarray) else x for x in found.arguments])
     value.backward()
-    compiled = mg.compile(found.fn, backend="numpy")  # in whose order the parameters are
+    compiled = mg.compile(found.fn, backend="numpy", strict=strict)  # in whose order the parameters are
     compiled(*found.arguments)
     expected = [value.data, *(p.grad for p in compiled.parameters)]
     with tempfile.TemporaryDirectory() as folder:
