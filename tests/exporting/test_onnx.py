@@ -132,6 +132,25 @@ def test_zeros_keep_their_sign(tmp_path: Path, dtype: str) -> None:
     assert wrong == []
 
 
+FORMS: list[Callable[[Any, Any], Any]] = [
+    lambda x, c: x + c, lambda x, c: c + x, lambda x, c: x - c, lambda x, c: x * c, lambda x, c: c * x,
+    lambda x, c: x / c, lambda x, c: mg.log(x * x + c),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", range(len(FORMS)))
+@pytest.mark.parametrize("c", [1e-46, -1e-310, 1.0 + 1e-9, 1.0 - 1e-12])
+def test_constants_count_that_are_neutral_in_float32_alone(tmp_path: Path, form: int, c: float) -> None:
+    """ONNX Runtime's optimiser would leave them out (findings/onnxruntime-double-constants.sh)."""
+    compute, parameter = FORMS[form], mg.Value(c)
+    X = np.array([-0.0, 0.0, 1e-310, 1e-60, 1.0, -3.0, 1e300, np.inf])
+    for number in (c, parameter):
+        right = mg.compile(lambda x, c=number: [-compute(abs(x), c), x], batch=True, backend="numpy", strict=True)(X)
+        mg.export(lambda x, c=number: [-compute(abs(x), c), x], tmp_path / "neutral.onnx", 1.0)
+        found = Model(tmp_path / "neutral.onnx")(X)["y"]
+        np.testing.assert_allclose(found, right, rtol=4e-16, atol=2e-323)  # half of a subnormal number is rounded
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_zeros_keep_their_sign_beside_another_operand(tmp_path: Path, dtype: str) -> None:
     rows = [row for row in ROWS if row.arity == 2]

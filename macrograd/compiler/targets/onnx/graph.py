@@ -16,6 +16,7 @@ from macrograd._dataclass import dataclass
 
 Array = NDArray[Any]
 OWN = "macrograd"  # the domain of functions that belong to the model
+_LEFT_OUT = ("Add", "Sub", "Mul", "Div")  # where a constant of one element makes no difference
 
 
 @dataclass
@@ -91,6 +92,8 @@ class Graph:
     def call(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """The result of an operator, shared with an equal call if there was one. A result that is the same in all
         rounds of a loop is computed outside it."""
+        if op in _LEFT_OUT and not domain and (kept := self._kept(op, *inputs)) is not None:
+            return kept
         if self.around is not None and not self.lazy and self._names.isdisjoint(inputs):
             return self.around.call(op, *inputs, domain=domain, **attributes)
         key = op, domain, inputs, tuple(sorted(attributes.items()))
@@ -100,6 +103,25 @@ class Graph:
         self.nodes.append(Node(op, list(inputs), [out], attributes, domain))
         self._made[key] = out
         return out
+
+    def _kept(self, op: str, a: str, b: str) -> str | None:
+        """The result in a form that ONNX Runtime's optimiser keeps, where it would take the constant for a 0 or 1 that
+        makes no difference, since it looks at it in float32; otherwise None."""
+        x, name = (b, a) if a in self.root.constants and op in ("Add", "Mul") else (a, b)
+        constant = self.root.constants.get(name)
+        if constant is None or constant.size != 1 or constant.dtype.kind != "f":
+            return None
+        c = constant.item()
+        with np.errstate(over="ignore"):
+            single = float(np.float32(c))
+        if op in ("Mul", "Div"):
+            if single != 1.0 or c == 1.0:
+                return None
+            half = self.constant(constant * (0.5 if op == "Mul" else 2.0), constant.dtype)
+            return self.call("Mul", self.call(op, x, half), self.constant(np.full(constant.shape, 2.0), constant.dtype))
+        if single != 0.0 or c == 0.0:
+            return None
+        return self.call("Sum", x, self.constant(constant if op == "Add" else -constant, constant.dtype))
 
     def shaped(self, name: str, shape: tuple[int, ...]) -> str:
         """The value, with its shape recorded; -1 stands for the number of samples."""
