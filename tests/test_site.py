@@ -69,6 +69,28 @@ def test_the_reference_has_every_public_name(module: str) -> None:
         assert any(found is other for other in pages.values()), name
 
 
+LISTED = re.compile(
+    r"^\.\. auto(?:class|exception|module):: ([\w.]+)\n   :members: (.+)$|currentmodule:: (.+)$", re.MULTILINE
+)
+
+
+def test_the_reference_lists_members_that_there_are() -> None:
+    listed = 0
+    for page in sorted((DOCS / "api").glob("*.md")):
+        module = ""
+        for line in LISTED.finditer(page.read_text("utf-8")):
+            if line[3]:
+                module = line[3]
+                continue
+            home, _, last = (line[1] if line[1].startswith("macrograd.") else f"{module}.{line[1]}").rpartition(".")
+            found = getattr(importlib.import_module(home), last)
+            members = line[2].split(", ")
+            listed += len(members)
+            there = {*dir(found), *getattr(found, "__annotations__", {})}
+            assert there.issuperset(members), (page.name, last, sorted({*members} - there))
+    assert listed > 10
+
+
 @pytest.mark.parametrize("module", PUBLIC)
 def test_the_reference_has_what_public_functions_return(module: str) -> None:
     pages = documented().values()
