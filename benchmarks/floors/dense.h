@@ -6,24 +6,29 @@
 
 #include <string.h>
 
-#define LANES ((int)(64 / sizeof(real)))  // of one 512-bit vector; gcc splits it where the machine's are shorter
-typedef real vec __attribute__((vector_size(64), aligned(sizeof(real)), may_alias));
+// The vectors of the machine, in bytes. The sums of a tile are in these, since gcc keeps longer ones in memory.
+#ifdef __AVX512F__
+#define PART 64
+#elif defined(__AVX__)
+#define PART 32
+#else
+#define PART 16
+#endif
+// A `vec` is of the same length where the caller asks for it (OWN_VECTORS), and otherwise of 512 bits, which gcc splits:
+// that is fine for what passes over numbers once.
+#ifdef OWN_VECTORS
+#define VECTOR PART
+#else
+#define VECTOR 64
+#endif
+#define LANES ((int)(VECTOR / sizeof(real)))
+typedef real vec __attribute__((vector_size(VECTOR), aligned(sizeof(real)), may_alias));
 typedef __typeof__((vec){0} > (vec){0}) mask;
 #define WHERE(condition, x) ((vec)((condition) & (mask)(x)))  // x where the condition holds, 0 elsewhere
 enum { MAX_ROWS = 16, MAX_VECTORS = 8 };
 #define INLINE static inline __attribute__((always_inline))
-
-// The vectors of the machine. A `vec` of several of them is fine for what passes over numbers once, but its sums would be
-// in memory; so a tile of vectors is then computed in blocks whose sums fit into sixteen registers.
-#ifdef __AVX512F__
-enum { PART = 64 };
-#elif defined(__AVX__)
-enum { PART = 32 };
-#else
-enum { PART = 16 };
-#endif
 typedef real part __attribute__((vector_size(PART), aligned(sizeof(real)), may_alias));
-enum { PART_LANES = PART / (int)sizeof(real), PARTS = 64 / PART };
+enum { PART_LANES = PART / (int)sizeof(real), PARTS = VECTOR / PART };
 
 // ROWS rows and COUNT parts of C, over K terms.
 INLINE void block(const int ROWS, const int COUNT, const int K, const real *A, const int stride_m, const int stride_k,
@@ -58,10 +63,11 @@ INLINE void block(const int ROWS, const int COUNT, const int K, const real *A, c
 INLINE void tile(const int ROWS, const int VECTORS, const int K, const real *A, const int stride_m, const int stride_k,
                  const real *B, const int stride_b, real *C, const int stride_c, const real *start,
                  const int start_stride) {
-    if (PARTS == 1) {
+    if (PART == 64) {
         block(ROWS, VECTORS, K, A, stride_m, stride_k, B, stride_b, C, stride_c, start, start_stride);
         return;
     }
+    // Blocks whose sums fit into sixteen registers.
     const int rows = ROWS % 4 ? ROWS % 5 ? 1 : 5 : 4, count = 2;
     for (int v = 0; v < VECTORS * PARTS; v += count)
         for (int m = 0; m < ROWS; m += rows)

@@ -2,20 +2,21 @@
 // Parameters: W1[2][16] b1[16] W2[16][16] b2[16] w3[16] b3, weights as [in][out]; X[n][2]; y[n] in {-1, 1}.
 
 typedef double real;
+#define OWN_VECTORS
 #include "dense.h"
 
-enum { N = BATCH, ROWS = N % 8 ? 4 : 8, I = 2, H = 16, W1 = 0, B1 = 32, W2 = 48, B2 = 304, W3 = 320, B3 = 336, P = 337 };
+enum { N = BATCH, ROWS = N % 8 ? 4 : 8, I = 2, H = 16, W1 = 0, B1 = 32, W2 = 48, B2 = 304, W3 = 320, B3 = 336, P = 337, V = H / LANES };
 
 // The mean loss of a batch and its gradient.
 static inline double loss_and_gradient(const double *restrict p, const double *restrict X, const double *restrict y,
                                        double *restrict g) {
     double h1[N * H], h2[N * H], d1[N * H], d2[N * H], wt[H * H], ds[N], loss = 0, l2 = 0;
-    product(ROWS, 2, N, H, I, I, X, I, 1, p + W1, h1, p + B1);
+    product(ROWS, V, N, H, I, I, X, I, 1, p + W1, h1, p + B1);
     for (int i = 0; i < N * H; i++) h1[i] = h1[i] > 0 ? h1[i] : 0;
-    product(ROWS, 2, N, H, H, H, h1, H, 1, p + W2, h2, p + B2);
+    product(ROWS, V, N, H, H, H, h1, H, 1, p + W2, h2, p + B2);
     for (int i = 0; i < N * H; i++) h2[i] = h2[i] > 0 ? h2[i] : 0;
-    vec dw0 = {0}, dw1 = {0}, db20 = {0}, db21 = {0};
-    const vec w0 = *(const vec *)(p + W3), w1 = *(const vec *)(p + W3 + LANES);
+    vec dw[V] = {{0}}, db2[V] = {{0}}, db1[V] = {{0}}, w[V];
+    for (int v = 0; v < V; v++) w[v] = *(const vec *)(p + W3 + v * LANES);
     double db3 = 0;
     for (int n = 0; n < N; n++) {
         double s = p[B3];
@@ -26,36 +27,30 @@ static inline double loss_and_gradient(const double *restrict p, const double *r
     }
     for (int n = 0; n < N; n++) {
         const double d = ds[n];
-        const vec a = *(vec *)(h2 + n * H), b = *(vec *)(h2 + n * H + LANES);
         db3 += d;
-        dw0 += d * a;
-        dw1 += d * b;
-        const vec e = WHERE(a > 0, d * w0), f = WHERE(b > 0, d * w1);
-        *(vec *)(d2 + n * H) = e;
-        *(vec *)(d2 + n * H + LANES) = f;
-        db20 += e;
-        db21 += f;
+        for (int v = 0; v < V; v++) {
+            const vec a = *(vec *)(h2 + n * H + v * LANES), e = WHERE(a > 0, d * w[v]);
+            dw[v] += d * a;
+            *(vec *)(d2 + n * H + v * LANES) = e;
+            db2[v] += e;
+        }
     }
     for (int i = 0; i < H; i++)
         for (int j = 0; j < H; j++) wt[j * H + i] = p[W2 + i * H + j];
-    product(8, 2, H, H, N, N, h1, 1, H, d2, g + W2, 0);
-    product(ROWS, 2, N, H, H, H, d2, H, 1, wt, d1, 0);
-    vec db10 = {0}, db11 = {0};
-    for (int n = 0; n < N; n++) {
-        vec *a = (vec *)(d1 + n * H), *b = a + 1;
-        const vec u = *(vec *)(h1 + n * H), v = *(vec *)(h1 + n * H + LANES);
-        *a = WHERE(u > 0, *a);
-        *b = WHERE(v > 0, *b);
-        db10 += *a;
-        db11 += *b;
+    product(8, V, H, H, N, N, h1, 1, H, d2, g + W2, 0);
+    product(ROWS, V, N, H, H, H, d2, H, 1, wt, d1, 0);
+    for (int n = 0; n < N; n++)
+        for (int v = 0; v < V; v++) {
+            vec *a = (vec *)(d1 + n * H + v * LANES);
+            *a = WHERE(*(const vec *)(h1 + n * H + v * LANES) > 0, *a);
+            db1[v] += *a;
+        }
+    product(2, V, I, H, N, N, X, 1, I, d1, g + W1, 0);
+    for (int v = 0; v < V; v++) {
+        *(vec *)(g + B1 + v * LANES) = db1[v];
+        *(vec *)(g + B2 + v * LANES) = db2[v];
+        *(vec *)(g + W3 + v * LANES) = dw[v];
     }
-    product(2, 2, I, H, N, N, X, 1, I, d1, g + W1, 0);
-    *(vec *)(g + B1) = db10;
-    *(vec *)(g + B1 + LANES) = db11;
-    *(vec *)(g + B2) = db20;
-    *(vec *)(g + B2 + LANES) = db21;
-    *(vec *)(g + W3) = dw0;
-    *(vec *)(g + W3 + LANES) = dw1;
     g[B3] = db3;
     for (int i = 0; i < P; i++) {
         l2 += p[i] * p[i];
@@ -95,7 +90,7 @@ double predict(const double *restrict p, const double *restrict x) {
         const double z = p[B1 + j] + x[0] * p[W1 + j] + x[1] * p[W1 + H + j];
         h1[j] = z > 0 ? z : 0;
     }
-    tile(1, 2, H, h1, 0, 1, p + W2, H, h2, H, p + B2, 0);
+    tile(1, V, H, h1, 0, 1, p + W2, H, h2, H, p + B2, 0);
     for (int j = 0; j < H; j++) s += p[W3 + j] * (h2[j] > 0 ? h2[j] : 0);
     return s;
 }
@@ -103,14 +98,18 @@ double predict(const double *restrict p, const double *restrict x) {
 // The scores of n samples, a multiple of eight.
 void predict_all(const double *restrict p, const double *restrict x, int n, double *restrict out) {
     double h1[8 * H], h2[8 * H];
-    const vec w0 = *(const vec *)(p + W3), w1 = *(const vec *)(p + W3 + LANES);
+    vec w[V];
+    for (int v = 0; v < V; v++) w[v] = *(const vec *)(p + W3 + v * LANES);
     for (int k = 0; k < n; k += 8) {
-        tile(8, 2, I, x + k * I, I, 1, p + W1, H, h1, H, p + B1, 0);
+        tile(8, V, I, x + k * I, I, 1, p + W1, H, h1, H, p + B1, 0);
         for (int i = 0; i < 8 * H; i++) h1[i] = h1[i] > 0 ? h1[i] : 0;
-        tile(8, 2, H, h1, H, 1, p + W2, H, h2, H, p + B2, 0);
+        tile(8, V, H, h1, H, 1, p + W2, H, h2, H, p + B2, 0);
         for (int i = 0; i < 8; i++) {
-            const vec a = *(vec *)(h2 + i * H), b = *(vec *)(h2 + i * H + LANES);
-            const vec s = WHERE(a > 0, a * w0) + WHERE(b > 0, b * w1);
+            vec s = {0};
+            for (int v = 0; v < V; v++) {
+                const vec a = *(vec *)(h2 + i * H + v * LANES);
+                s += WHERE(a > 0, a * w[v]);
+            }
             double total = p[B3];
             for (int j = 0; j < LANES; j++) total += s[j];
             out[k + i] = total;

@@ -1,11 +1,12 @@
 // Σ 100(xᵢ − xᵢ₋₁²)² + (1 − xᵢ₋₁)² over n variables and its gradient, float64.
 
-typedef double vec __attribute__((vector_size(64), aligned(8), may_alias));
-enum { LANES = 8 };
+typedef double real;
+#define OWN_VECTORS
+#include "dense.h"
 
-// The terms that begin at variables i … i + 7: their sums by lane, and these variables' gradients, each by itself: what
-// comes from the term it ends, and what comes from the term it begins.
-static inline vec eight(const double *restrict x, double *restrict g, int i) {
+// The terms that begin at a vector of variables from i: their sums by lane, and these variables' gradients, each by itself:
+// what comes from the term it ends, and what comes from the term it begins.
+static inline vec several(const double *restrict x, double *restrict g, int i) {
     const vec before = *(const vec *)(x + i - 1), at = *(const vec *)(x + i), after = *(const vec *)(x + i + 1);
     const vec ends = at - before * before, begins = after - at * at, rest = 1 - at;
     *(vec *)(g + i) = 200 * ends - (400 * at * begins + 2 * rest);
@@ -16,8 +17,8 @@ double gradient(const double *restrict x, double *restrict g, int n) {
     vec sums[4] = {{0}};
     int i = 1;
     for (; i + 4 * LANES < n; i += 4 * LANES)
-        for (int k = 0; k < 4; k++) sums[k] += eight(x, g, i + k * LANES);
-    for (; i + LANES < n; i += LANES) sums[0] += eight(x, g, i);
+        for (int k = 0; k < 4; k++) sums[k] += several(x, g, i + k * LANES);
+    for (; i + LANES < n; i += LANES) sums[0] += several(x, g, i);
     const vec sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
     const double first = x[1] - x[0] * x[0], rest = 1 - x[0];
     double total = 100 * first * first + rest * rest;

@@ -2,6 +2,7 @@
 // lanes. Parameters: W1[2][16] b1[16] W2[16][16] b2[16] w3[16] b3, weights as [in][out]; X[n][2]; y[n] in {-1, 1}.
 
 typedef double real;
+#define OWN_VECTORS
 #include "dense.h"
 
 enum { H = 16, W1 = 0, B1 = 32, W2 = 48, B2 = 304, W3 = 320, B3 = 336, V = H / LANES };
