@@ -44,7 +44,7 @@ class BoundCall:
                 state.buffer(i).reshape(arrays[k].shape) if own is None else np.empty(arrays[k].shape, state.u.dtype)
             )
         self.arguments = [buffers[k] for k in range(len(arrays))]
-        with narrowing():
+        with narrowing(special.settings.dtype):
             for buffer, array in zip(self.arguments, arrays, strict=True):
                 np.copyto(buffer, array, casting="unsafe")
         self._special, self._prepared, self._state, self._own = special, prepared, state, own

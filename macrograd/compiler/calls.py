@@ -139,7 +139,7 @@ class Call:
         if views is None:
             views = state.views = _views(self.special, self.prepared, state)
         if views.narrow:
-            with narrowing():
+            with narrowing(self.special.settings.dtype):
                 self._write(state, views, theta, arrays)
         else:
             self._write(state, views, theta, arrays)

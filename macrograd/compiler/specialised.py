@@ -189,7 +189,7 @@ class Specialised:
             theta = numbers_of(self.parameters)
         elif theta.__class__ is not np.ndarray or theta.shape != (n,) or theta.dtype.kind != "f":
             theta = self.check_theta(theta)
-        with narrowing():
+        with narrowing(self.settings.dtype):
             state.u[:n] = theta
 
     def samples(self, arrays: list[NDArray[Any]]) -> int:
@@ -207,7 +207,7 @@ class Specialised:
         """Write the arguments' numbers into a state: of `own` rows those that this rank computes."""
         if own is not None and not own.stays:
             varying = set(self.varying)
-            with narrowing():
+            with narrowing(self.settings.dtype):
                 arrays = [
                     own.inward(np.asarray(x, dtype=self.settings.dtype)) if k in varying else x
                     for k, x in enumerate(arrays)
@@ -216,7 +216,7 @@ class Specialised:
             state.load(arrays)
             return
         state.load([arrays[k] for k in self.varying])
-        with narrowing():
+        with narrowing(self.settings.dtype):
             for k, buffer in self.uniform_buffers(state).items():
                 np.copyto(buffer, arrays[k], casting="unsafe")
 

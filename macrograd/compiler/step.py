@@ -83,7 +83,7 @@ class TrainingLoop:
         self._one = batch_size == 1 and sample.settings.ranks is None and not sample.strict
         self._steps = self._special.prepared("gradient", batch_size, one=self._one).steps(parts, batch_size)
         self.parameters = self._special.parameters
-        with narrowing():
+        with narrowing(self._special.settings.dtype):
             self._steps.theta[:] = numbers_of(self.parameters)
         self.load([held[k] for k in self._special.varying])
 

@@ -126,7 +126,7 @@ def export(
         rows = calibration if subject.cells is None else subject.cells(calibration)
         return _export_int8(subject, path, rows, header=header)
     compiled = _traced(subject, dtype or subject.dtype or "float64", strict=strict)
-    with narrowing():
+    with narrowing(compiled.dtype):
         return _written(compiled, subject, kind, path, lanes, header=header)
 
 

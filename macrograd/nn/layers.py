@@ -58,7 +58,7 @@ class Neuron(Module):
         fan_out: int = 1,
     ) -> None:
         _check_size("Neuron", "inputs", nin)
-        check_parameters("a Neuron", (nin, 1), count((nin, 1)))
+        check_parameters("a Neuron", (nin, 1))
         if isinstance(nonlin, str) and nonlin in activations.ACTIVATIONS:
             raise ValueError(f"Neuron(nonlin={nonlin!r}): nonlin must be True or False; write activation={nonlin!r}")
         draw, rng = _initialiser(init), _generator(seed)
@@ -101,7 +101,7 @@ class Layer(Module):
     ) -> None:
         _check_size("Layer", "inputs", nin)
         _check_size("Layer", "neurons", nout)
-        check_parameters("a Layer", (nin, nout), count((nin, nout)))
+        check_parameters("a Layer", (nin, nout))
         rng = _generator(seed)
         self.neurons = [
             Neuron(nin, nonlin, activation=activation, init=init, seed=rng, fan_out=nout) for _ in range(nout)
@@ -156,7 +156,7 @@ class MLP(Module):
         for fan_in, fan_out in itertools.pairwise(sizes):
             _check_size("Layer", "inputs", fan_in)
             _check_size("Layer", "neurons", fan_out)
-        check_parameters("an MLP", sizes, count(sizes))
+        check_parameters("an MLP", sizes)
         rng = _generator(seed)
         self.layers = [
             Layer(fan_in, fan_out, activation=chosen, init=init, seed=rng)
@@ -179,8 +179,10 @@ def count(sizes: Sequence[int]) -> int:
     return sum((int(nin) + 1) * int(nout) for nin, nout in itertools.pairwise(sizes))
 
 
-def check_parameters(kind: str, sizes: Sequence[int], parameters: int) -> None:
-    """Raise ValueError if a net of these sizes has so many parameters that their Values do not fit into memory."""
+def check_parameters(kind: str, sizes: Sequence[int], parameters: int | None = None) -> None:
+    """Raise ValueError if a net of these sizes has so many parameters that their Values do not fit into memory; by
+    default those of a stack of layers."""
+    parameters = count(sizes) if parameters is None else parameters
     if (needed := VALUE_BYTES * parameters) >= _memory.COUNTED:
         what = f"{kind} of {'-'.join(map(str, sizes))} has {parameters:,} parameters"
         _memory.check(what, needed, "take fewer inputs or fewer neurons")

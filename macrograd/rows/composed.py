@@ -321,23 +321,19 @@ class _Array(Term):
         return self.calls.call(partial(_ARRAYS[name], self.calls.np), operands)
 
     def elsewhere(self, condition: _Array, value: _Array, what: Elsewhere, operands: list[_Array]) -> _Array:
-        choose = partial(_choose, self.calls.np, _elsewhere(self.calls, what, len(operands)))
+        choose = partial(_choose, self.calls.np, _elsewhere(self.calls, what))
         return self.calls.call(choose, [condition, value, *operands])
 
 
-def _elsewhere(calls: _Calls, what: Elsewhere, arity: int) -> Callable[..., Any]:
-    """A function of arrays; a formula is written when it is needed for the first time."""
+_written = cache(_Calls)  # a formula is written when it is needed for the first time
+
+
+def _elsewhere(calls: _Calls, what: Elsewhere) -> Callable[..., Any]:
+    """A function of arrays."""
     if isinstance(what, str):
         found: Callable[..., Any] = getattr(calls.np, what)
         return found
-    written: list[_Calls] = []
-
-    def run(*operands: Any) -> Any:
-        if not written:
-            written.append(_Calls(calls.np, what, arity, calls.strict))
-        return written[0].run(*operands)
-
-    return run
+    return lambda *operands: _written(calls.np, what, len(operands), calls.strict).run(*operands)
 
 
 def _choose(np: Any, what: Callable[..., Any], condition: Any, value: Any, *operands: Any) -> Any:
@@ -376,18 +372,15 @@ _ARRAYS: dict[str, Callable[..., Any]] = {
 }
 
 
-@cache
 def on_arrays(formula: Callable[..., Any], *, strict: bool = False) -> Callable[..., Any]:
     """The formula as a function (numpy, *arrays) → array. It is computed in float64 whatever the arrays hold; if
     `strict`, without NumPy's exp and its like."""
-    written: list[_Calls] = []
 
     def array(np: Any, *operands: Any) -> Any:
         dtype = np.result_type(*operands)
         with np.errstate(all="ignore"):  # a formula computes all sides of its choices
-            if not written:
-                written.append(_Calls(np, formula, len(operands), strict))
-            found = written[0].run(*[np.asarray(x, dtype=np.float64) for x in operands])
+            calls = _written(np, formula, len(operands), strict)
+            found = calls.run(*[np.asarray(x, dtype=np.float64) for x in operands])
         return found.astype(dtype) if dtype.kind == "f" else found
 
     return array

@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Text = TypeVar("Text", covariant=True)
+_WIDE = nullcontext()
 COPY_BYTES = 1 << 20  # larger arguments are read in place if their type and layout allow it
 
 
@@ -205,13 +207,13 @@ class State(ABC):
         """Load the arguments; large ones are read in place."""
         if self.shared is not None:
             self.shared.given(arrays)
-        for k, array in enumerate(arrays):
-            if array.nbytes > COPY_BYTES and array.dtype == self.executable.dtype and array.flags.c_contiguous:
-                self.point(k, array)
-                continue
-            if k in self._borrowed:
-                self.arguments[k] = None
-            with narrowing():
+        with narrowing(self.executable.dtype):
+            for k, array in enumerate(arrays):
+                if array.nbytes > COPY_BYTES and array.dtype == self.executable.dtype and array.flags.c_contiguous:
+                    self.point(k, array)
+                    continue
+                if k in self._borrowed:
+                    self.arguments[k] = None
                 np.copyto(self.buffer(k).reshape(array.shape), array, casting="unsafe")
 
     def weigh(self, weights: Array | None, order: NDArray[np.int64] | None = None) -> None:
@@ -289,10 +291,11 @@ def _reduced(program: Program) -> NDArray[np.int64]:
     return distinct(np.concatenate(found))
 
 
-def narrowing() -> np.errstate:
+def narrowing(dtype: np.dtype[Any]) -> AbstractContextManager[None]:
     """Where numbers become those of a program: beyond float32 they are infinite in it, without a warning from NumPy, as
-    they are where native code takes them."""
-    return np.errstate(over="ignore")
+    they are where native code takes them. In float64 no number is beyond, and nothing is done: a call from Python would
+    notice it."""
+    return np.errstate(over="ignore") if dtype.itemsize < 8 else _WIDE
 
 
 def aligned(count: int, dtype: DTypeLike) -> Array:

@@ -139,7 +139,7 @@ class LlvmState(State):
         self.native, self.lanes, self.single = executable.variant(self.total)
         if like is None:
             self.u = aligned(program.uniform, dtype)
-            with narrowing():
+            with narrowing(dtype):
                 self.u[program.parameters : program.first_uniform_input] = program.constants
         else:
             self.u = like.u

@@ -268,7 +268,7 @@ class _Worker:
             self.size, self.v = size, aligned(size, whole.request.dtype)
             program = whole.program
             constants = self.v[: program.uniform * whole.lanes].reshape(-1, whole.lanes)
-            with narrowing():
+            with narrowing(whole.request.dtype):
                 constants[program.parameters : program.first_uniform_input] = program.constants[:, None]
         for context, gradient in zip(self.contexts, call.gradients, strict=True):
             context.u = context.v = self.v.ctypes.data

@@ -206,7 +206,7 @@ class AlongParameters:
         self.program = program
         self.native = step_code(program, machine)
         self.u = aligned(program.uniform, dtype)
-        with narrowing():
+        with narrowing(dtype):
             self.u[program.parameters : program.first_uniform_input] = program.constants
         self.given = self.u[program.first_uniform_input : program.held]
         self._v, self._spare = aligned(program.varying * lanes, dtype), aligned(1, dtype)

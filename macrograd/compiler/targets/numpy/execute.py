@@ -80,7 +80,7 @@ class NumpyState(State):
         self.flag: Flag = [False]
         if like is None:
             self._whole = np.zeros(program.uniform + len(plan.pool), dtype)
-            with narrowing():
+            with narrowing(dtype):
                 self._whole[program.parameters : program.first_uniform_input] = program.constants
                 self._whole[program.uniform :] = plan.numbers()
         else:
