@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,19 +24,18 @@ from macrograd.compiler.tape.tape import Tape
 from macrograd.compiler.trace.calls import Calls
 from macrograd.compiler.trace.checking import Checks, Unused, tied
 from macrograd.compiler.trace.controls import Control, Written
-from macrograd.compiler.trace.eager_calls import Expanded
-from macrograd.compiler.trace.eager_graph import TooMany
-from macrograd.compiler.trace.eager_order import as_eager_walks
 from macrograd.compiler.trace.even import Evenness
 from macrograd.compiler.trace.guard import guarded_calls
+from macrograd.compiler.trace.held import Leaves
 from macrograd.compiler.trace.linearise import tape_of, tape_of_links, without_unused
-from macrograd.compiler.trace.recording import MANY_ROUNDS, MANY_WAYS, Recording
+from macrograd.compiler.trace.links import Links
+from macrograd.compiler.trace.recording import Recording
 from macrograd.compiler.trace.refusals import WAY_OUT, TraceError, refuse
-from macrograd.compiler.trace.rounds import EndTogether, KeepsAll, Kept, NoSections, Rounds, refuse_derivative
+from macrograd.compiler.trace.rounds import Kept, Rounds
 from macrograd.compiler.trace.sections import Section, SectionTape, section_tape
+from macrograd.compiler.trace.strict_order import check_derivatives, strict_order
 from macrograd.compiler.trace.traced import Traced, leaf, listing
 from macrograd.compiler.trace.turns import in_turn
-from macrograd.graph import topological
 from macrograd.interpreter import Interpreter
 from macrograd.value import Value
 from macrograd.vector import Vector, vector
@@ -139,10 +138,8 @@ def _traced(
         recording.loops.given = given
         recording.loops.reads.arguments.update(map(id, given.arguments))
         structure, results = _flatten(_called(fn, given.arguments))
-        checks, many, known = recording.checks, len(results), recording.loops.rounds.tied
-        for k in _tie(structure, many) if known else ():
-            results[k] = tied(results[k], [checks.made[n] for n in sorted(known)], recording.compared)
-        results += checks.values(known)
+        many = len(results)
+        _add_checks(results, structure, recording)
         constants = set(map(id, recording.made.copy()))  # others may make more meanwhile
         links = recording.links(results)
         values = recording.values()
@@ -151,48 +148,75 @@ def _traced(
         leaves = recording.loops.leaves(values, results, given)
         calls = recording.loops.calls
         calls.finish()
-        inputs, same = leaves.nodes, leaves.same
         made = {k: x for k, x in enumerate(calls.made) if isinstance(x, Section)}
-        try:
-            if links is not None:
-                tape, parameters = tape_of_links(links, inputs, constants, (), same)
-            else:
-                tape, parameters = tape_of(values, results, inputs, constants, (), same, last=not as_eager)
-        except AttributeError:  # one that another thread is just making, not part of this trace
-            values = [x for x in values if hasattr(x, "label")]
-            tape, parameters = tape_of(values, results, inputs, constants, (), same, last=not as_eager)
+        tape, parameters = _linearised(values, results, links, leaves, constants, last=not as_eager)
         if len(tape.results) > many:
-            if rounds is not None and rounds.first and (unused := checks.unused(tape, many, known)):
-                raise Unused(unused)
-            tape, parameters = without_unused(replace(tape, results=tape.results[:many]), parameters)
+            tape, parameters = _without_checks(tape, parameters, many, recording, rounds)
             del results[many:]
-        checks.made.clear()
+        recording.checks.made.clear()
         inner: Mapping[int, list[Value]] = {}
         if as_eager and parameters:  # without any, nothing more is differentiated
-            order, inner = _order(results, recording, calls, [*made.values()])
-            tape, parameters = tape_of(order, results, inputs, constants, parameters, same)
+            order, inner = strict_order(results, recording, calls, [*made.values()])
+            tape, parameters = tape_of(order, results, leaves.nodes, constants, parameters, leaves.same)
         elif as_eager:
-            _check_derivatives(calls, [*made.values()])
+            check_derivatives(calls, [*made.values()])
         sections = {k: section_tape(x, constants, inner.get(id(x))) for k, x in made.items()}
         _check_own(parameters, recording.loops.bodies)
-        tape, numbers = leaves.numbered(tape), leaves.held
+        tape = leaves.numbered(tape)
     reads = recording.loops.reads
-    arrays = [*reads.arrays.values()]
     return Trace(
         tape,
         parameters,
         structure,
-        numbers,
+        leaves.held,
         given,
         leaves.one,
         recording.checks,
-        arrays,
+        [*reads.arrays.values()],
         reads.even,
         calls,
         sections,
         recording.loops.controls,
         [*recording.untold],
     )
+
+
+def _add_checks(results: list[Value], structure: Any, recording: Recording) -> None:
+    """Make the results depend on the checks that an earlier trace found unused, and append those of all others."""
+    checks, known = recording.checks, recording.loops.rounds.tied
+    for k in _tie(structure, len(results)) if known else ():
+        results[k] = tied(results[k], [checks.made[n] for n in sorted(known)], recording.compared)
+    results += checks.values(known)
+
+
+def _linearised(
+    values: list[Value],
+    results: list[Value],
+    links: Links | None,
+    leaves: Leaves,
+    constants: set[int],
+    *,
+    last: bool,
+) -> tuple[Tape, list[Value]]:
+    """The tape in the order of execution, and its parameters: from the links, if the Values are forgotten."""
+    inputs, same = leaves.nodes, leaves.same
+    try:
+        if links is not None:
+            return tape_of_links(links, inputs, constants, (), same)
+        return tape_of(values, results, inputs, constants, (), same, last=last)
+    except AttributeError:  # one that another thread is just making, not part of this trace
+        values = [x for x in values if hasattr(x, "label")]
+        return tape_of(values, results, inputs, constants, (), same, last=last)
+
+
+def _without_checks(
+    tape: Tape, parameters: list[Value], many: int, recording: Recording, rounds: Rounds | None
+) -> tuple[Tape, list[Value]]:
+    """The tape of the first `many` results. Raises Unused for checks on which none of them depends."""
+    checks, known = recording.checks, recording.loops.rounds.tied
+    if rounds is not None and rounds.first and (unused := checks.unused(tape, many, known)):
+        raise Unused(unused)
+    return without_unused(replace(tape, results=tape.results[:many]), parameters)
 
 
 def _tie(structure: Any, results: int) -> Iterable[int]:
@@ -206,126 +230,6 @@ def _tie(structure: Any, results: int) -> Iterable[int]:
         if not isinstance(x, Span):
             stack += reversed([*x.values()] if isinstance(x, dict) else [*x])
     return range(results)
-
-
-def _order(
-    results: Sequence[Value], recording: Recording, calls: Calls, made: list[Section]
-) -> tuple[list[Value], dict[int, list[Value]]]:
-    """The order of a strict program, and of its sections by their ids. Raises KeepsAll if sections of loops with
-    memory= would be rounded in another, and NoSections if branches and loops that stop would."""
-    comparisons, many = recording.comparisons, bool(recording.loops.rounds.counts)
-    sums = recording.few_sums(topological(*results, stop=comparisons))
-    apart = _apart(recording, sums=sums)
-    if not made and not apart:
-        return as_eager_walks(results, comparisons, apart), {}
-    if not made and (many or recording.loops.rounds.plain):
-        return _alike(results, recording), {}
-    if made:
-        _check_derivatives(calls, made)
-        try:
-            return _with_sections(results, recording, made, apart)
-        except (KeepsAll, TooMany) as error:
-            if any(x.stops is not None for x in made):
-                raise NoSections from None
-            if isinstance(error, KeepsAll):
-                raise
-            _refuse_order(made[0].where)
-    if recording.asks_for_the_end() and sum(recording.choices.values()) > _FEW_ROUNDS:
-        raise EndTogether
-    if not sums:
-        recording.untold[MANY_WAYS] = None
-    for few, takes, once in _ATTEMPTS[0 if sums else 2 :]:
-        for rounds in recording.rounds_first():
-            try:
-                apart = _apart(recording, takes=takes, sums=few, rounds=rounds)
-                return as_eager_walks(results, comparisons, apart, once=once), {}
-            except TooMany:
-                recording.untold[MANY_WAYS] = None
-    return as_eager_walks(results, comparisons), {}
-
-
-def _alike(results: Sequence[Value], recording: Recording) -> list[Value]:
-    """The order of a strict program with loops of which a few rounds, which must be alike, stand on the tape."""
-    comparisons, rounds = recording.comparisons, recording.loops.rounds
-    if rounds.plain is None:  # otherwise another trace has shown it
-        rounds.plain = recording.adds_up_as_eager(results, topological(*results, stop=comparisons))
-        if not rounds.plain and recording.asks_for_the_end():
-            raise EndTogether
-        if not rounds.plain and not rounds.copies:
-            rounds.plain, recording.untold[MANY_ROUNDS] = True, None
-    if not rounds.plain:
-        try:
-            return as_eager_walks(results, comparisons, _apart(recording, rounds=True), once=False, alike=True)
-        except TooMany:
-            rounds.plain, recording.untold[MANY_ROUNDS] = True, None
-    return as_eager_walks(results, comparisons)
-
-
-def _with_sections(
-    results: Sequence[Value], recording: Recording, made: list[Section], apart: dict[int, bool]
-) -> tuple[list[Value], dict[int, list[Value]]]:
-    """`_order` of a program with sections. Raises KeepsAll if they would be rounded in another."""
-    _check_sections(results, made)
-    if recording.loops.rounds.counts:
-        choices = recording.choices | dict.fromkeys(recording.takes, False)
-    else:  # of written rounds it is looked at how many are done
-        inner = {id(x) for section in made for row in section.made for x in row}
-        choices = apart = {x: rounds and x in inner for x, rounds in apart.items()}
-    graph = Expanded(results, recording.comparisons, made, choices, apart)
-    order, of_sections = graph.walked(results)
-    if not graph.fits(order, of_sections):
-        _refuse_order(made[0].where)
-    return order, of_sections
-
-
-_FEW_ROUNDS = 24  # numbers of the states of loops after rounds that may be done: so many may be ways apart
-# With too many ways through the choices, one attempt after the other: with those of derivatives inside the function
-# (`sums`), with those of takes, and with a Value at each place where branches meet it, or only `once`.
-_ATTEMPTS = [
-    (True, True, False), (True, True, True), (False, True, False), (False, True, True),
-    (False, False, False), (False, False, True),
-]  # fmt: skip
-
-
-def _apart(recording: Recording, *, takes: bool = True, sums: bool = True, rounds: bool = False) -> dict[int, bool]:
-    """The choices, for an attempt, which adds the copies that it makes; unless `rounds`, those of loops that may be
-    done are operations."""
-    if recording.loops.rounds.counts and not rounds:  # of long loops, rounds must be alike
-        return dict.fromkeys(recording.choices, True)
-    found = recording.choices | dict.fromkeys(recording.takes if takes else (), False)
-    if rounds:
-        found = dict.fromkeys(found, False)
-    return found if sums else {x: rounds for x, rounds in found.items() if x not in recording.sums}
-
-
-def _check_derivatives(calls: Calls, made: list[Section]) -> None:
-    """Raise NoSections or KeepsAll if a derivative was taken inside the function through sections."""
-    if len(calls.made) > len(made):
-        if any(x.stops is not None for x in made):
-            raise NoSections
-        refuse_derivative(made[0].where)
-
-
-def _check_sections(results: Sequence[Value], made: list[Section]) -> None:
-    """Raise KeepsAll for sections whose order cannot be told."""
-    if not made:
-        return
-    where = made[0].where
-    if any(x.outs for x in made):
-        raise KeepsAll(f"strict=True, collect=True and memory= of the loop of {where}: leave out one of the three")
-    loops = [x for x in made if x.stops is None]
-    at = [x for x in topological(*results) if any(x.op is y.call.op for y in loops)]
-    if len(at) > len(loops) or any(all(x is not y.call for y in loops) for x in at):
-        raise KeepsAll(
-            f"strict=True and memory= of the loop of {where}, which is in the body of another: leave out one of the two"
-        )
-
-
-def _refuse_order(where: str) -> NoReturn:
-    raise KeepsAll(
-        f"strict=True and memory= of the loop of {where}: its derivative is not added up round by round, so that the "
-        "sections would be rounded in another order. Leave out one of the two"
-    )
 
 
 def _called(fn: Callable[..., Any], arguments: Sequence[Any]) -> Any:
