@@ -14,7 +14,7 @@ import pytest
 import macrograd as mg
 from macrograd import Value, losses, nn, ops
 from macrograd.compiler import pipeline
-from macrograd.compiler.rewrite.choices import Bounds
+from macrograd.compiler.rewrite.bounds import Bounds
 from macrograd.compiler.tape.tape import Tape, name_of, parse
 
 NAN, INF = math.nan, math.inf

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from macrograd import ops
 from macrograd.compiler.rewrite.chains import chains
-from macrograd.compiler.rewrite.choices import without_gates
 from macrograd.compiler.rewrite.constants import fold_constants
+from macrograd.compiler.rewrite.gates import without_gates
 from macrograd.compiler.rewrite.identities import identities, without_detach
 from macrograd.compiler.rewrite.matching import replaced
 from macrograd.compiler.tape import tape as tapes
