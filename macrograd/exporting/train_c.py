@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -60,29 +61,7 @@ def write_training(
     done = steps_done(optimizer, states_of, special.parameters)
     weights = np.concatenate([[p.data for p in special.parameters], program.constants]).astype(compiled.dtype)
     rule = np.concatenate([update.numbers, update.program.constants]).astype(compiled.dtype)
-    body = [
-        includes(file.real, file.functions(), strict=strict),
-        array(f"{file.real} {prefix}_w", [literal(x, file.real) for x in weights.tolist()]),
-        array(f"{file.real} {prefix}_update_w", [literal(x, file.real) for x in rule.tolist()]),
-        "" if memory is None else array(f"{file.real} {prefix}_memory", [literal(x, file.real) for x in memory]),
-        index_tables(prefix, file.lowered),
-        index_tables(f"{prefix}_update", file.lowered_update),
-        *([] if file.predictor is None else file.predictor.arrays()),
-        *with_vectors(
-            prefix,
-            file.real,
-            [
-                *file.functions(),
-                file.init(len(weights), len(rule), optimizer, done, kept=memory is not None),
-                file.update(update.program.first_uniform_input),
-                file.step(),
-                *([] if file.predictor is None else [file.predictor.function()]),
-            ],
-            strict=strict,
-            width=machine.width,
-        ),
-        called.functions(),
-    ]
+    body = file.body(weights.tolist(), rule.tolist(), memory, optimizer, done)
     constants, scratch = constant_bytes(body) + called.constants(), scratch_bytes(body)
     interface = file.interface(name, stated(constants, file.state_bytes(), scratch))
     parts = [
@@ -182,6 +161,41 @@ void {prefix}_init({prefix}_state *s);
             lines.append(f"     {harmless(self.compiled.argument(k))}: {where}")
             at += n
         return "\n".join(lines)
+
+    def body(
+        self,
+        weights: Sequence[float],
+        rule: Sequence[float],
+        memory: Sequence[float] | None,
+        optimizer: Optimizer,
+        done: int,
+    ) -> list[str]:
+        """The arrays and functions: the numbers of the loss and of the update rule, the optimiser's `memory` of
+        parameters that it moved in the steps `done`, if any."""
+        prefix, real, predictor = self.prefix, self.real, self.predictor
+        return [
+            includes(real, self.functions(), strict=self.compiled.strict),
+            array(f"{real} {prefix}_w", [literal(x, real) for x in weights]),
+            array(f"{real} {prefix}_update_w", [literal(x, real) for x in rule]),
+            "" if memory is None else array(f"{real} {prefix}_memory", [literal(x, real) for x in memory]),
+            index_tables(prefix, self.lowered),
+            index_tables(f"{prefix}_update", self.lowered_update),
+            *([] if predictor is None else predictor.arrays()),
+            *with_vectors(
+                prefix,
+                real,
+                [
+                    *self.functions(),
+                    self.init(len(weights), len(rule), optimizer, done, kept=memory is not None),
+                    self.update(self.rule.first_uniform_input),
+                    self.step(),
+                    *([] if predictor is None else [predictor.function()]),
+                ],
+                strict=self.compiled.strict,
+                width=self.machine.width,
+            ),
+            self.called.functions(),
+        ]
 
     def functions(self) -> list[str]:
         """The functions of all programs, with shared ones once."""

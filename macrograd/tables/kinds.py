@@ -97,40 +97,64 @@ def understand(
     share = _Share(column, gone, texts, distinct)
     if kind is None and dates.compact(distinct):
         kind = "date"
-    if kind in (None, "number"):
-        read = cells.numbers(distinct, style)
-        if read is not None and (kind or not _codes(distinct)):
-            numbers, unit = read
-            found = share.of(numbers, np.isnan(numbers), kind, "number")
-            if found is not None:
-                return Understood("number", *found[:1], unit=unit, doubt=cells.doubtful(distinct), **found[1])
+    found = _number(share, style, kind) if kind in (None, "number") else None
+    if found is None and kind in (None, "yes/no"):
+        found = _yes_no(share, kind)
+    if found is None and kind in (None, "duration"):
+        found = _duration(share, order, kind)
+    if found is None and kind in (None, "date"):
+        found = _date(share, dates.moments(distinct, order, earlier=local, marks=marks), kind, local=local)
+    if found is None and kind is not None:
+        raise ValueError(f"{distinct[0]!r} is not a {kind}")
+    return found or _category(column, gone)
+
+
+def _number(share: _Share, style: Style, kind: str | None) -> Understood | None:
+    """The strings as numbers; None if they are not. Raises ValueError if they should be, but in several units."""
+    read = cells.numbers(share.distinct, style)
+    if read is None or not (kind or not _codes(share.distinct)):
         if kind is not None:
             raise ValueError("it holds several currencies or units")
-    if kind in (None, "yes/no"):
-        meaning = cells.yes_no(distinct) if kind is None else cells.known_yes_no(distinct)
-        if meaning is not None:
-            return Understood("yes/no", share.spread(np.array([meaning[t] for t in distinct])))
-    if kind in (None, "duration"):
-        timed = durations.seconds(distinct, order)
-        if timed is not None and (kind or timed.told):
-            found = share.of(timed.values, np.isnan(timed.values), kind, "duration")
-            if found is not None:
-                return Understood("duration", *found[:1], unit="seconds", order=timed.order, **found[1])
-    moments = dates.moments(distinct, order, earlier=local, marks=marks) if kind in (None, "date") else None
-    if moments is not None:
-        values = moments.local() if local else moments.values
-        found = share.of(values, np.isnat(values), kind, "date")
-        if found is not None:
-            there, offset = ~np.isnat(values), ~np.isnat(moments.offsets)
-            unit = "" if local or not moments.zoned else UTC if offset[there].all() else SOME_UTC
-            zoned = share.spread(offset.astype(np.float64)) == 1.0
-            return Understood(
-                "date", *found[:1], order=moments.order, unit=unit, zoned=zoned, marks=moments.marks,
-                doubt=moments.doubt, **found[1],
-            )  # fmt: skip
-    if kind is not None:
-        raise ValueError(f"{distinct[0]!r} is not a {kind}")
-    return _category(column, gone)
+        return None
+    numbers, unit = read
+    found = share.of(numbers, np.isnan(numbers), kind, "number")
+    if found is None:
+        return None
+    return Understood("number", found[0], unit=unit, doubt=cells.doubtful(share.distinct), **found[1])
+
+
+def _yes_no(share: _Share, kind: str | None) -> Understood | None:
+    """The strings as 1 and 0; None if they are not."""
+    meaning = cells.yes_no(share.distinct) if kind is None else cells.known_yes_no(share.distinct)
+    if meaning is None:
+        return None
+    return Understood("yes/no", share.spread(np.array([meaning[t] for t in share.distinct])))
+
+
+def _duration(share: _Share, order: str | None, kind: str | None) -> Understood | None:
+    """The strings as seconds; None if they are not."""
+    timed = durations.seconds(share.distinct, order)
+    if timed is None or not (kind or timed.told):
+        return None
+    found = share.of(timed.values, np.isnan(timed.values), kind, "duration")
+    return found and Understood("duration", found[0], unit="seconds", order=timed.order, **found[1])
+
+
+def _date(share: _Share, moments: dates.Moments | None, kind: str | None, *, local: bool) -> Understood | None:
+    """The strings as `moments`; None if they are not."""
+    if moments is None:
+        return None
+    values = moments.local() if local else moments.values
+    found = share.of(values, np.isnat(values), kind, "date")
+    if found is None:
+        return None
+    there, offset = ~np.isnat(values), ~np.isnat(moments.offsets)
+    unit = "" if local or not moments.zoned else UTC if offset[there].all() else SOME_UTC
+    zoned = share.spread(offset.astype(np.float64)) == 1.0
+    return Understood(
+        "date", found[0], order=moments.order, unit=unit, zoned=zoned, marks=moments.marks, doubt=moments.doubt,
+        **found[1],
+    )  # fmt: skip
 
 
 def _nothing(kind: str, count: int) -> Understood:

@@ -7,6 +7,7 @@ any lane is not finite: no lane has made that step then, and the others can cont
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -225,61 +226,56 @@ class _Training:
 
     def _update(self, value: str, tile: str, k: str, rates: str) -> None:
         """The rule for every parameter, with all its values in registers."""
-        code, width, update = self.code, self.width, self.update
+        code = self.code
         state = code.element(self.field["state"], code.linear(0, [(self.states * self.count * self.lanes, tile)]))
         hyper = code.element(self.field["hyper"], code.linear(0, [(len(self.own) * self.lanes, tile)]))
         gradient = code.element(value, str(self.lanes))
-        at = self.values
-        for begin in range(0, self.lanes, width):
-            at.values = {}
-            for q, number in enumerate(update.constants.tolist()):
-                at.values["u", update.parameters + q] = code.splat(number, width)
-            for q, slot in enumerate(self.own):
-                at.values["u", slot] = code.load(code.element(hyper, str(q * self.lanes + begin)), width)
-            at.values["u", update.first_uniform_input] = code.load(code.element(rates, str(begin)), width)
-            at.values["u", update.first_uniform_input + 1] = self._numbers(tile, begin, k)
-            if self.clip is not None:
-                known = at.values
-                at.values = known | {("u", update.first_uniform_input + 2): self._factor(self.clip, value, begin)}
-            self._run(update.before)
-            shared = dict(at.values)
-
-            def one(
-                p: Counter,
-                known: str | None = None,
-                begin: int = begin,
-                shared: dict[tuple[str, int], str] = shared,
-            ) -> None:
-                at.values = dict(shared)
-                place = code.linear(begin, [(self.lanes, p)])
-                targets = [code.element(self.field["v"], place)]
-                targets += [
-                    code.element(state, code.linear(s * self.count * self.lanes + begin, [(self.lanes, p)]))
-                    for s in range(self.states)
-                ]
-                g = code.load(code.element(gradient, place), width) if known is None else known
-                first, *states = [code.load(target, width) for target in targets]
-                at.values |= {("v", k_): x for k_, x in enumerate([first, g, *states])}
-                assert update.inputs == 2 + self.states
-                self._run(update.block)
-                found = [at.values[place_] for place_ in update.results]
-                for new, target in zip(found, targets, strict=self.clip is None):
-                    code.store(new, target, width)
-
+        for begin in range(0, self.lanes, self.width):
+            shared = self._shared(hyper, value, tile, begin, k, rates)
+            one = partial(self._one, state, gradient, begin, shared)
             if self.products is None:
                 self._each_parameter(one)
-                continue
-            parts = self.products
+            else:
+                each(code, self.machine, self.products, partial(_each_product, code, self.products.first, one))
 
-            def some(
-                found: list[Product],
-                one: Callable[[Counter, str], None] = one,
-                parts: Products = parts,
-            ) -> None:
-                for g, slot, terms in found:
-                    one(code.linear(slot - parts.first, terms), g)
+    def _shared(self, hyper: str, value: str, tile: str, begin: int, k: str, rates: str) -> dict[tuple[str, int], str]:
+        """The numbers of the rule that are the same for all parameters: constants, the nets' own, the rate, the
+        step's number, the factor that clips, and what is computed from these."""
+        code, width, update, at = self.code, self.width, self.update, self.values
+        at.values = {}
+        for q, number in enumerate(update.constants.tolist()):
+            at.values["u", update.parameters + q] = code.splat(number, width)
+        for q, slot in enumerate(self.own):
+            at.values["u", slot] = code.load(code.element(hyper, str(q * self.lanes + begin)), width)
+        at.values["u", update.first_uniform_input] = code.load(code.element(rates, str(begin)), width)
+        at.values["u", update.first_uniform_input + 1] = self._numbers(tile, begin, k)
+        if self.clip is not None:
+            known = at.values
+            at.values = known | {("u", update.first_uniform_input + 2): self._factor(self.clip, value, begin)}
+        self._run(update.before)
+        return at.values
 
-            each(code, self.machine, self.products, some)
+    def _one(
+        self, state: str, gradient: str, begin: int, shared: dict[tuple[str, int], str], p: Counter,
+        known: str | None = None,
+    ) -> None:  # fmt: skip
+        """The rule for parameter `p`; its gradient is `known`, or read."""
+        code, width, update, at = self.code, self.width, self.update, self.values
+        at.values = dict(shared)
+        place = code.linear(begin, [(self.lanes, p)])
+        targets = [code.element(self.field["v"], place)]
+        targets += [
+            code.element(state, code.linear(s * self.count * self.lanes + begin, [(self.lanes, p)]))
+            for s in range(self.states)
+        ]
+        g = code.load(code.element(gradient, place), width) if known is None else known
+        first, *states = [code.load(target, width) for target in targets]
+        at.values |= {("v", j): x for j, x in enumerate([first, g, *states])}
+        assert update.inputs == 2 + self.states
+        self._run(update.block)
+        found = [at.values[result] for result in update.results]
+        for new, target in zip(found, targets, strict=self.clip is None):
+            code.store(new, target, width)
 
     def _factor(self, clip: Clip, value: str, begin: int) -> str:
         """What each lane's gradient is multiplied by. Sums over parameters have the order of a run alone, whose lanes
@@ -356,3 +352,9 @@ class _Training:
             members = [tuple(AffineCounter(0, 0, c) for c in counters) for counters in np.ndindex(*instruction.dims)]
             body = self.maps.map if instruction.kind == "map" else self.maps.sums.dot
             body(instruction, members, [vector])
+
+
+def _each_product(code: Code, first: int, one: Callable[[Counter, str], None], found: list[Product]) -> None:
+    """The rule with gradients that are known, in the slots from the `first` on."""
+    for g, slot, terms in found:
+        one(code.linear(slot - first, terms), g)
