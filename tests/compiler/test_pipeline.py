@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import macrograd as mg
-from macrograd import CompileWarning, Value
+from macrograd import CompileWarning, Value, ops
 from macrograd.compiler import pipeline
 from macrograd.compiler.program.program import Program
 from macrograd.compiler.tape import tape as tapes
@@ -53,6 +53,34 @@ def test_the_passes_run_in_one_order(stages: list[tuple[str, Tape | Program]]) -
     assert names(stages) == ["differentiate", "simplify", "roll"]
     assert stages[-1][1] is program
     assert (program.weight, len(program.results)) == (program.inputs - 1, 2)  # of a mean: the value, and one derivative
+
+
+def net_and_sums(x: Any) -> list[Any]:
+    """Operations of all kinds: products that sums share, products of one use, powers, divisions, choices, takes, equal
+    results, and results that are leaves."""
+    hidden = [mg.tanh(W * x[i] + x[i + 1] * x[i] - x[i + 2] / 4.0) for i in range(6)]
+    total = sum(hidden[k] * x[k] - hidden[5 - k] for k in range(6))
+    chosen = ops.where(ops.less(total, x[0]), total**2, -total)
+    taken = ops.take(x[7], *hidden)
+    return [chosen * taken + total, total, total, x[3], W]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("batch", [False, True])
+def test_passes_over_a_few_entries_at_a_time_make_the_same_program(
+    stages: list[tuple[str, Tape | Program]], monkeypatch: pytest.MonkeyPatch, *, batch: bool, strict: bool
+) -> None:
+    def made() -> list[str]:
+        del stages[:]
+        source = pipeline.record(net_and_sums, [(8,)], strict=strict)
+        pipeline.value_program(source, batch=batch, strict=strict)
+        one = pipeline.record(lambda x: sum(net_and_sums(x)), [(8,)], strict=strict)
+        pipeline.gradient_program(one, batch=batch, strict=strict)
+        return [f"{name}\n{what}" for name, what in stages]
+
+    at_once = made()
+    monkeypatch.setattr(tapes, "AT_ONCE", 3)
+    assert made() == at_once
 
 
 def test_a_tape_that_was_written_is_rolled_at_once(stages: list[tuple[str, Tape | Program]]) -> None:

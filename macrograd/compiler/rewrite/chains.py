@@ -36,18 +36,19 @@ def chains(tape: Tape, *, strict: bool = False) -> Tape:
         first = np.zeros_like(joins)
         first[tape.start[:-1][arity > 0]] = True
         joins &= first
-    owner = tape.owner
-    root = _roots(tape, joins, owner)
     gone = np.zeros(len(tape), dtype=bool)
     gone[tape.operand[joins]] = True
     second = np.repeat((tape.start[:-1] & 1).astype(bool), arity)  # of the pairs in a dot
     second[::2] ^= True
     at = np.flatnonzero((in_sum & ~joins) | (in_dot & second)).astype(np.int32)
-    del joins, second  # of a long tape each of these takes megabytes
+    del in_sum, second  # of a long tape each of these takes megabytes
+    pair, minus, alone = (tapes.at(column, at) for column in (in_dot, negative, single))
+    left, right = _factors(tape, at, pair, minus, alone, gone)
+    del in_dot, negative, single, pair, minus, alone
+    owner = tape.owner
+    root = _roots(tape, joins, owner)
     of = tapes.at(root, tapes.at(owner, at))
-    del root, owner
-    left, right = _factors(tape, at, in_dot[at], negative[at], single[at], gone)
-    del in_sum, in_dot, negative, single, at
+    del root, owner, joins, at
     if not (of[1:] >= of[:-1]).all():
         order = np.argsort(of, kind="stable")
         of, left, right = of[order], left[order], right[order]
@@ -101,10 +102,11 @@ def _used_once(tape: Tape) -> Bools:
 def _roots(tape: Tape, joins: Bools, owner: Ints) -> Ints:
     """For each entry, the sum that its terms are in at the end; `joins` are the operands whose terms replace them."""
     root = np.arange(len(tape), dtype=owner.dtype)
-    inner = tape.operand[joins]
-    root[inner] = owner[joins]
-    while not np.array_equal(further := tapes.at(root, root[inner]), root[inner]):
-        root[inner] = further
+    inner, now = tape.operand[joins], owner[joins]  # each is in one sum
+    tapes.put(root, inner, now)
+    while not np.array_equal(further := tapes.at(root, now), now):
+        tapes.put(root, inner, further)
+        now = further
     return root
 
 

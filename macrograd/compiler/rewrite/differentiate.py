@@ -84,8 +84,10 @@ def differentiate(
         assert calls is not None
         gains = through_calls(tape, edges[called], gains, entries, calls, taken, varies if strict else None)
     scatters = _scatters(tape, edges[scattered], varies, entries)
-    alias = _sum_up(n, gains, scatters, varies, entries)
-    del edges, scattered, taken, called, gains, scatters  # each is as long as the tape
+    del edges, scattered, taken, called  # each is as long as the tape
+    columns = [*gains]
+    del gains
+    alias = _sum_up(n, columns, scatters, varies, entries)
     alias[result] = seed[0]
     gradients = np.where(alias[wrt] >= 0, ADJOINTS + wrt, zero)
     if strict:  # the eager engine starts gradients at 0.0, so that none is ever -0.0
@@ -101,23 +103,23 @@ def _edges(tape: Tape, wrt: Ints) -> Ints:
     leaf_wanted = np.zeros(len(tape), dtype=bool)
     leaf_wanted[wrt] = True
     leads = (tape.arity > 0) | leaf_wanted
-    return np.flatnonzero(flows(tape) & leads[tape.operand])
+    return np.flatnonzero(flows(tape) & tapes.at(leads, tape.operand)).astype(np.int32)
 
 
 def _reached(tape: Tape, edges: Ints, result: int) -> Ints:
     """The edges whose user itself gets a gradient."""
-    owner = tape.owner[edges]
-    first = np.searchsorted(owner, np.arange(len(tape) + 1))
+    owner = tapes.at(tape.owner, edges)
+    first = np.searchsorted(owner, np.arange(len(tape) + 1, dtype=np.int32))
     found: Ints = edges[walks.reached(first, tape.operand[edges], np.array([result]))[owner]]
     return found
 
 
 def _taken(tape: Tape, choices: Choices, entries: Entries) -> Ints:
     """By operand position: the mask of the user if the rule is gated, otherwise -1."""
-    found = np.full(len(tape.operand), -1, dtype=np.int32)
     gated = choices.gated
     if not gated.any():
-        return found
+        return np.broadcast_to(np.int32(-1), len(tape.operand))
+    found = np.full(len(tape.operand), -1, dtype=np.int32)
     needed = choices.masks.with_parts(choices.taken[choices.owner[gated]].tolist())
     head = np.array([len(tape)])
     one, zero = (int(entries.add(CONSTANT, [], entries.before(head), x)[0]) for x in (1.0, 0.0))
@@ -165,12 +167,12 @@ def _contributions(
 ) -> tuple[Ints, Ints, Ints]:
     """Copy the rules for all edges; returns (using entry, used entry, id of the contribution), those of one user in the
     order of its operands if they are to be `in_order`."""
-    owner = tape.owner[edges]
-    position = edges - tape.start[owner]
+    owner = tapes.at(tape.owner, edges)
+    position, codes = edges - tapes.at(tape.start, owner), tapes.at(tape.code, owner)
     through, gains = [], []
-    for code in tapes.distinct(tape.code[owner]).tolist():
+    for code in tapes.distinct(codes).tolist():
         op = ops.TABLE[code]
-        here, slot = tape.code[owner] == code, op.slot(position)
+        here, slot = codes == code, op.slot(position)
         for k, rule in enumerate(rules(code)):
             pick = here & (slot == k)
             if rule is None or not pick.any():
@@ -195,11 +197,14 @@ def _contributions(
     if not through:
         empty = np.empty(0, dtype=np.int64)
         return empty, empty, empty
+    del owner, position, codes, here, slot, pick, users  # each is as long as the tape
     edge, gain = np.concatenate(through), np.concatenate(gains)
+    through.clear()
+    gains.clear()
     if in_order:
         order = np.argsort(edge, kind="stable")
         edge, gain = edge[order], gain[order]
-    return tape.owner[edge], tape.operand[edge], gain
+    return tapes.at(tape.owner, edge), tapes.at(tape.operand, edge), gain
 
 
 def _scattered(tape: Tape, edges: Ints, varies: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -230,24 +235,28 @@ def _scatters(tape: Tape, edges: Ints, varies: NDArray[np.bool_], entries: Entri
 
 def _sum_up(
     n: int,
-    gains: tuple[Ints, Ints, Ints],
+    gains: list[Ints],
     scatters: tuple[Ints, Ints],
     varies: NDArray[np.bool_],
     entries: Entries,
 ) -> Ints:
-    """Make one adjoint from all contributions to an entry; returns its id for each entry, -1 if there is none."""
+    """Make one adjoint from all contributions to an entry; returns its id for each entry, -1 if there is none. The list
+    of their columns is emptied."""
     source, target, gain = gains
-    order = np.lexsort((-source, target))
-    source, target, gain = source[order], target[order], gain[order]
+    gains.clear()
+    order: Ints = np.lexsort((-source, target)).astype(np.int32)
+    source, target, gain = (tapes.at(column, order) for column in (source, target, gain))
     crossing = varies[source] & ~varies[target]
     if crossing.any():
         inner, summed = _combine(target[crossing], gain[crossing], entries)
         reduced = entries.add(REDUCE, [summed], entries.before(inner))
         target = np.concatenate([inner, target[~crossing]])
         gain = np.concatenate([reduced, gain[~crossing]])
-    target, gain = np.concatenate([target, scatters[0]]), np.concatenate([gain, scatters[1]])
-    order = np.argsort(target, kind="stable")
-    target, gain = target[order], gain[order]
+    del source
+    if crossing.any() or len(scatters[0]):  # otherwise they are sorted
+        target, gain = np.concatenate([target, scatters[0]]), np.concatenate([gain, scatters[1]])
+        order = np.argsort(target, kind="stable")
+        target, gain = target[order], gain[order]
     alias = np.full(n, -1, dtype=np.int32)
     found, ids = _combine(target, gain, entries)
     alias[found] = ids

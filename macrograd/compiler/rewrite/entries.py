@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ class Entries:
 
 
 def assembled(tape: Tape, entries: Entries, alias: Ints, results: Ints) -> Tape:
-    """Put the new entries in their places among the old ones and resolve the adjoints; `entries` is empty then."""
+    """Put the new entries in their places among the old ones and resolve the adjoints; `entries` is used up then."""
 
     def pending() -> NDArray[np.bool_]:
         found: NDArray[np.bool_] = alias >= ADJOINTS
@@ -67,30 +68,61 @@ def assembled(tape: Tape, entries: Entries, alias: Ints, results: Ints) -> Tape:
     while (waiting := pending()).any():
         alias[waiting] = alias[alias[waiting] - ADJOINTS]
 
-    place = _with([2 * np.arange(len(tape), dtype=np.int32)], entries.place)
+    place = np.concatenate([2 * np.arange(len(tape), dtype=np.int32), *entries.place])
+    entries.place.clear()
     order = np.argsort(place, kind="stable").astype(np.int32)
-    del place
-    number = np.empty(len(order) + len(tape), dtype=np.int32)
-    number[order] = np.arange(len(order), dtype=np.int32)
+    count = len(order)
+    number = np.empty(count + len(tape), dtype=np.int32)
+    tapes.put(number, order, np.arange(count, dtype=np.int32))
+    del place, order  # each is as long as the tape
     # The ids of the entries, followed by those of the adjoints; an entry without an adjoint is never looked up.
-    number[len(order) :] = tapes.at(number, np.maximum(alias, 0))
+    number[count:] = tapes.at(number, np.maximum(alias, 0))
 
     def placed(ids: Ints) -> Ints:
-        ids[ids >= ADJOINTS] -= ADJOINTS - len(order)
+        for first in range(0, len(ids), tapes.AT_ONCE):
+            some = ids[first : first + tapes.AT_ONCE]
+            some[some >= ADJOINTS] -= ADJOINTS - count
         return ids
 
     results = number[placed(results)]
-    operand = placed(_with([tape.operand], entries.operand))
-    arity = _with([tape.arity], entries.arity)
-    begin = np.cumsum(arity, dtype=np.int32) - arity
-    start, operand = walks.picked(tapes.at(begin, order), tapes.at(arity, order), operand, number)
-    del begin, arity, number
-    code, leaf = _with([tape.code], entries.code)[order], _with([tape.leaf], entries.leaf)[order]
+    start, operand = walks.picked(
+        _spread(number, count, np.int32, _begins([tape.arity, *entries.arity])),
+        _spread(number, count, np.int32, [tape.arity, *entries.arity]),
+        placed(_joined(tape.operand, entries.operand)),
+        number,
+    )
+    code = _spread(number, count, np.int16, [tape.code, *entries.code])
+    leaf = _spread(number, count, np.float64, [tape.leaf, *entries.leaf])
     return tapes.make(code, start, operand, leaf, results)
 
 
-def _with(old: list[Any], new: list[Any]) -> Any:
-    """The old array and the new ones as one; the list of the new ones is emptied, since they are as long together."""
-    found = np.concatenate([*old, *new])
-    new.clear()
+def _joined(old: Ints, new: list[Ints]) -> Ints:
+    """The old array and the new ones as one; the list of the new ones is emptied on the way."""
+    found = np.empty(len(old) + sum(map(len, new)), dtype=np.int32)
+    end = len(found)
+    while new:
+        found[end - len(new[-1]) : end] = new[-1]
+        end -= len(new.pop())
+    found[:end] = old
     return found
+
+
+def _spread(number: Ints, count: int, kind: Any, blocks: Iterable[NDArray[Any]]) -> NDArray[Any]:
+    """A column of the finished tape, of `count` entries, from the blocks of the old and the new entries."""
+    found = np.zeros(count, dtype=kind)
+    first = 0
+    for block in blocks:
+        if block.strides != (0,) or any(block[:1].tobytes()):  # one number for all mostly is 0, which is there already
+            tapes.put(found, number[first : first + len(block)], block)
+        first += len(block)
+    return found
+
+
+def _begins(arities: Iterable[Ints]) -> Iterator[Ints]:
+    """Where the operands of each entry begin among those of all blocks."""
+    total = 0
+    for arity in arities:
+        ends = np.cumsum(arity, dtype=np.int32)
+        ends += np.int32(total)
+        total = int(ends[-1]) if len(ends) else total
+        yield ends - arity

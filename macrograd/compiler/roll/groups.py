@@ -11,6 +11,7 @@ from macrograd._dataclass import dataclass
 from macrograd.compiler.program.calls import CALLS
 from macrograd.compiler.roll.layout import Layout, Terms
 from macrograd.compiler.tape.tape import CALL, REDUCE, SCATTER, Ints, Tape
+from macrograd.compiler.tape.tape import at as looked_up
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,13 @@ def group_of(tape: Tape, terms: Terms, members: Ints) -> Group:
     if code == ops.dot.code or code == REDUCE:
         kind = "reduce" if code == REDUCE else "dot"
         count = int(terms.start[members[0] + 1] - terms.start[members[0]])
-        at = terms.start[members][:, None] + np.arange(count)
+        at = terms.start[members][:, None] + np.arange(count, dtype=np.int32)
         operands, kinds = np.concatenate([terms.left[at], terms.right[at]], axis=1), terms.kind[at[0]]
     else:
         kind = {ops.take.code: "take", SCATTER: "scatter"}.get(code, "map")
-        operands = tape.operand[tape.start[members][:, None] + np.arange(len(tape.operands(members[0])))]
+        arity = len(tape.operands(members[0]))
+        places = np.add.outer(tape.start[members], np.arange(arity, dtype=np.int32))
+        operands = looked_up(tape.operand, places.ravel()).reshape(-1, arity)
         if code == CALL:
             code = CALLS - int(tape.leaf[members[0]])
     nothing = np.zeros((*operands.shape, 0), dtype=np.int64)

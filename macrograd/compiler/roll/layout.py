@@ -6,6 +6,7 @@ those that vary, so that the operands of the next group follow patterns.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import field
 
 import numpy as np
@@ -60,7 +61,9 @@ class Terms:
     @property
     def owner(self) -> Ints:
         """For each product, the entry whose sum it is in."""
-        return np.repeat(np.arange(len(self.start) - 1, dtype=np.int32), np.diff(self.start))
+        count = np.diff(self.start)
+        sums = np.flatnonzero(count).astype(np.int32)
+        return np.repeat(sums, count[sums])
 
 
 def sums_of(tape: Tape, varies: NDArray[np.bool_], strict: bool) -> tuple[Ints, NDArray[np.bool_]]:
@@ -72,11 +75,13 @@ def sums_of(tape: Tape, varies: NDArray[np.bool_], strict: bool) -> tuple[Ints, 
     infinite or NaN: 0·∞ would enter the sum. A product with such a factor is computed before those lanes are cleared.
     """
     n = len(tape)
-    uses = walks.counted(tape.operand, n)
-    np.add.at(uses, tape.results, 1)
     sums = np.where(tape.code == ops.dot.code, np.arange(n, dtype=np.int32), np.int32(-1))
     used = np.ones(n, dtype=bool)
     reduces = np.flatnonzero(tape.code == REDUCE)
+    if not len(reduces):
+        return sums, used
+    uses = walks.counted(tape.operand, n)
+    np.add.at(uses, tape.results, 1)
     inner = tape.operand[tape.start[reduces]]
     harmless = varies | ((tape.code == CONSTANT) & tapes.finite(tape.leaf))
     harmful = np.zeros(n, dtype=bool)
@@ -126,10 +131,9 @@ def layout_of(tape: Tape, order: Ints, varies: NDArray[np.bool_], is_result: NDA
     """Assign every entry its slot: leaves first, then the results contiguously, then the groups in order."""
     n = len(tape)
     slot = np.full(n, -1, dtype=np.int32)
-    parameter, same, given = tape.code == PARAMETER, tape.code == UNIFORM, tape.code == INPUT
+    same, given = tape.code == UNIFORM, tape.code == INPUT
     constant = np.flatnonzero(tape.code == CONSTANT)
-    slot[parameter] = tape.leaf[parameter].astype(np.int64)
-    uniform, varying = int(parameter.sum()), 0
+    uniform, varying = _parameters(tape, slot), 0
     slot[constant] = uniform + np.arange(len(constant))
     uniform += len(constant)
     slot[same] = uniform + tape.leaf[same].astype(np.int64)
@@ -142,19 +146,35 @@ def layout_of(tape: Tape, order: Ints, varies: NDArray[np.bool_], is_result: NDA
     computed = np.zeros(n, dtype=bool)
     computed[order] = True
     for space, used in ((False, uniform), (True, varying)):
-        mine = computed & (varies == space)
-        results = tape.results[mine[tape.results]]
-        results = tapes.once(results, n)
-        slot[results] = used + np.arange(len(results))
-        used += len(results)
-        rest = order[(varies[order] == space) & ~is_result[order]]
-        slot[rest] = used + np.arange(len(rest))
-        used += len(rest)
+        results = tape.results[(computed & (varies == space))[tape.results]]
+        used = _in_turn(slot, tapes.once(results, n), used)
+        del results
+        used = _in_turn(slot, order[(tapes.at(varies, order) == space) & ~tapes.at(is_result, order)], used)
         if space:
             varying = used
         else:
             uniform = used
     return Layout(varies, slot, tape.leaf[constant], uniform, varying, is_result)
+
+
+def _parameters(tape: Tape, slot: Ints) -> int:
+    """Give the parameters their slots, which are their numbers; returns how many there are."""
+    count = 0
+    for begin in range(0, len(tape), tapes.AT_ONCE):
+        some = slice(begin, begin + tapes.AT_ONCE)
+        mine = tape.code[some] == PARAMETER
+        slot[some][mine] = tape.leaf[some][mine]
+        count += int(np.count_nonzero(mine))
+    return count
+
+
+def _in_turn(slot: Ints, entries: Ints, used: int) -> int:
+    """Give these entries the next slots after those in use; returns how many are in use then."""
+    for begin in range(0, len(entries), tapes.AT_ONCE):
+        some = entries[begin : begin + tapes.AT_ONCE]
+        slot[some] = np.arange(used, used + len(some))
+        used += len(some)
+    return used
 
 
 def arranged(terms: Terms, layout: Layout, strict: bool) -> Terms:
@@ -169,11 +189,23 @@ def arranged(terms: Terms, layout: Layout, strict: bool) -> Terms:
         falls = (column[1:] < column[:-1]) | ((column[1:] == column[:-1]) & falls)
     mixed = np.zeros(len(layout.slot), dtype=bool)  # the sums whose products are not sorted
     mixed[owner[1:][(owner[1:] == owner[:-1]) & falls]] = True
-    at = np.flatnonzero(tapes.at(mixed, owner))
-    if not len(at):
+    if not mixed.any():
         return terms
-    sorted_at = at[np.lexsort((*(column[at] for column in reversed(columns)), owner[at]))]
     found = [column.copy() for column in (terms.left, terms.right, terms.kind)]
-    for new, old in zip(found, (terms.left, terms.right, terms.kind), strict=True):
-        new[at] = old[sorted_at]
+    for some in _sums_at_once(terms.start):
+        at = some.start + np.flatnonzero(mixed[owner[some]])
+        sorted_at = at[np.lexsort((*(column[at] for column in reversed(columns)), owner[at]))]
+        for new, old in zip(found, (terms.left, terms.right, terms.kind), strict=True):
+            new[at] = old[sorted_at]
     return Terms(found[0], found[1], found[2], terms.start)
+
+
+def _sums_at_once(start: Ints) -> Iterator[slice]:
+    """The products in runs of whole sums, some thousands at a time, or one sum that has more."""
+    begin, total = 0, int(start[-1])
+    while begin < total:
+        # The last sum that ends within reach, or the first that ends beyond it.
+        within = int(start[np.searchsorted(start, begin + tapes.AT_ONCE, side="right") - 1])
+        end = within if within > begin else int(start[np.searchsorted(start, begin, side="right")])
+        yield slice(begin, end)
+        begin = end

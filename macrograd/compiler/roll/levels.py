@@ -35,14 +35,15 @@ def levels(tape: Tape, kind: Ints, phase: Ints) -> Ints:
     first = soonest(tape)
     if not len(first):
         return first
-    alike = mix(kind, phase)
     if len(tape) < _LEAST_WIDTH * int(first.max()):
-        return paced(tape, first, alike)
-    if _irregular(alike[tape.arity > 0]):
+        return paced(tape, first, mix(kind, phase))
+    computed = tape.arity > 0
+    if _irregular(mix(kind[computed], phase[computed])):
         return first
     size = count_groups(tape, first, kind, phase)
     if size < _MANY or len(tape) < _LEAST_MEMBERS * size:
         return first
+    alike = mix(kind, phase)
     last = np.full(len(tape), int(first.max()))
     best, least = first, int(GAIN * size)
     for _ in range(_MOST_TRIES):

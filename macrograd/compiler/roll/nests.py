@@ -87,13 +87,15 @@ def _unnested(vectors: Ints, most: int) -> tuple[tuple[int, ...], list[list[int]
         uneven = (step != step[:, :1]).any(axis=0)
         first = int(uneven.argmax())
         inner = first + 1 if uneven[first] else n
+        move = step[:, 0].copy()
+        del step, uneven  # each may be as long as the tape
         if n % inner:
             break
         grid = vectors.reshape(len(vectors), n // inner, inner)
         if inner < n and not (grid - grid[:, :, :1] == grid[:, :1] - grid[:, :1, :1]).all():
             break
         dims.append(inner)
-        strides.append(step[:, 0])
+        strides.append(move)
         vectors = grid[:, :, 0]
     if not dims and vectors.shape[1] == 1:
         dims, strides = [1], [np.zeros(len(vectors), dtype=np.int64)]

@@ -46,7 +46,7 @@ from macrograd.compiler.tape import walks
 from macrograd.compiler.tape.hashing import mix
 from macrograd.compiler.tape.tape import CALL, CONSTANT, INPUT, OUT, PARAMETER, REDUCE, SCATTER, UNIFORM, Ints, Tape
 
-_AT_ONCE = 1 << 14  # entries looked at together, so that the work stays in the cache
+RESULT, FEEDS = 1, 2  # roles of entries
 _SHARED = 8  # uses of a parameter by which it is one of all rounds, and not of an array with one for each
 
 
@@ -60,22 +60,25 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
     phase = _phases(tape, varies)
     sums, used = sums_of(tape, varies, strict)
     terms = terms_of(tape, sums, varies)
-    placed = np.flatnonzero((tape.arity > 0) & used).astype(np.int32)
+    del sums  # of what is as long as the tape, only what is still needed is kept
     is_result = np.zeros(len(tape), dtype=bool)
     is_result[tape.results] = True
-    key, tie, role = _member_keys(tape, is_result)
+    role = _roles(tape, is_result)
     kind = mix(_signatures(tape, terms, varies, strict), role)
     level = levels(tape, kind, phase)
-    order, bounds = _groups(placed, (phase, level), kind, (key, tie))
+    placed = np.flatnonzero((tape.arity > 0) & used).astype(np.int32)
+    level, kind = tapes.at(level, placed), tapes.at(kind, placed)
+    which, bounds = _groups(tapes.at(phase, placed), level, kind, placed, _member_keys(tape, role, placed))
+    order, first = tapes.at(placed, which), which[bounds[:-1]]
     heads = order[bounds[:-1]]
-    moment = phase[heads].astype(np.int64) * (int(level.max(initial=0)) + 1) + level[heads]
-    del placed, level, key, tie, role, sums  # each is as long as the tape
+    moment = phase[heads].astype(np.int64) * (int(level.max(initial=0)) + 1) + level[first]
+    sequence = mix(kind[first], np.diff(bounds) * 8 + phase[heads])
+    del placed, level, role, kind, which
     layout = layout_of(tape, order, varies & used, is_result, batch)
     if whole:  # a piece for each round of a loop is another program for another number of rounds
         layout = replace(layout, most_segments=3)
     terms = arranged(terms, layout, strict)
     phases: dict[int, list[Step]] = {BEFORE: [], BLOCK: [], AFTER: []}
-    sequence = mix(kind[heads], np.diff(bounds) * 8 + phase[heads])
     if whole:
         sequence = mix(sequence, _surroundings(tape)[heads])
     when = np.where(phase[heads] == SUM, BLOCK, phase[heads])
@@ -101,30 +104,33 @@ def roll(tape: Tape, *, batch: bool, strict: bool = False, weighted: bool = Fals
     )
 
 
-def _groups(entries: Ints, moment: tuple[Ints, Ints], kind: Ints, keys: tuple[Ints, Ints]) -> tuple[Ints, list[int]]:
-    """The entries group by group, and where each group begins. Members are sorted by their keys, and groups of one
-    moment by their first members, so that operands move evenly from group to group."""
-    (phase, level), (key, tie) = moment, keys
+def _groups(
+    phase: Ints, level: Ints, kind: Ints, entries: Ints, keys: tuple[Ints, Ints]
+) -> tuple[NDArray[np.int32], list[int]]:
+    """The places of the entries, of which the columns tell, group by group, and where each group begins. Members are
+    sorted by their keys, and groups of one moment by their first members, so that operands move evenly from group to
+    group."""
+    key, tie = keys
     steps = int(level.max(initial=0)) + 1
     bits = 63 - (AFTER * steps + steps).bit_length()
     # The moment, and as much of the kind, a hash, as one number has room for.
     group = np.empty(len(entries), dtype=np.int64)
-    for first in range(0, len(entries), _AT_ONCE):
-        some = entries[first : first + _AT_ONCE]
+    for first in range(0, len(entries), tapes.AT_ONCE):
+        some = slice(first, first + tapes.AT_ONCE)
         when = phase[some] * np.int64(steps) + level[some]
-        group[first : first + _AT_ONCE] = when << bits | kind[some] & ((1 << bits) - 1)
-    order = np.lexsort((tapes.at(tie, entries), tapes.at(key, entries), group))  # and then in tape order
-    del group
-    order = tapes.at(entries, order)
+        group[some] = when << bits | kind[some] & ((1 << bits) - 1)
+    order = np.lexsort((tie, key, group)).astype(np.int32)  # and then in tape order
+    del group, tie
     same = np.ones(len(order), dtype=bool)
-    for column in (*moment, kind):
-        same[1:] &= (some := tapes.at(column, order))[1:] == some[:-1]
-        del some
+    for column in (phase, level, kind):
+        sorted_ = tapes.at(column, order)
+        same[1:] &= sorted_[1:] == sorted_[:-1]
+        del sorted_
     same[:1] = False
     begin = np.flatnonzero(~same)
     size = np.diff(np.append(begin, len(order)))
     heads = order[begin]
-    rank = np.lexsort((heads, key[heads], level[heads], phase[heads]))
+    rank = np.lexsort((entries[heads], key[heads], level[heads], phase[heads]))
     if not (rank[1:] > rank[:-1]).all():
         order = order[tapes.ranges(begin[rank], size[rank])]
     return order, np.append(0, np.cumsum(size[rank])).tolist()
@@ -153,7 +159,7 @@ def _steps(
         found = promising(nested(sequence), sequence, work, scalars)
         loops, code = select(groups, rolled(groups, found), work, scalars)
         code |= tape.code[order[bounds[:-1]]] <= CALL
-    dealt = layout.slot.copy()  # the slots for which the loops were found
+    dealt = layout.slot.copy() if loops else layout.slot  # the slots for which the loops were found
     fixed = np.zeros(len(work), dtype=bool)  # groups that the first rounds of a loop refer to keep their slots
     for settled in loops.values():
         fixed[settled.candidate.first : settled.loop.first] = True
@@ -221,8 +227,8 @@ def _phases(tape: Tape, varies: NDArray[np.bool_]) -> Ints:
 def _signatures(tape: Tape, terms: Terms, varies: NDArray[np.bool_], strict: bool) -> Ints:
     """A hash per entry, equal for entries that may share an instruction."""
     signature = np.empty(len(tape), dtype=np.int64)
-    for first in range(0, len(tape), _AT_ONCE):
-        some = slice(first, first + _AT_ONCE)
+    for first in range(0, len(tape), tapes.AT_ONCE):
+        some = slice(first, first + tapes.AT_ONCE)
         signature[some] = np.where(
             terms.start[1:][some] > terms.start[:-1][some],
             _of_terms(tape, terms, some, strict),
@@ -273,31 +279,38 @@ def _surroundings(tape: Tape) -> Ints:
     return found
 
 
-def _member_keys(tape: Tape, is_result: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints]:
-    """The sort keys of an entry within its group: its index among the results, or that of the only result that uses it,
-    or else its first operand, and then the key of its last operand. And which of the three it is, since they must not
-    be mixed."""
+def _roles(tape: Tape, is_result: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """Of each entry whether it is a RESULT, only FEEDS one, or neither (0)."""
+    alone = (walks.counted(tape.operand, len(tape)) == 1) & ~is_result & (tape.arity > 0)
+    role = is_result.astype(np.int8)
+    role[tape.operand[np.repeat(is_result, tape.arity) & tapes.at(alone, tape.operand)]] = FEEDS
+    return role
+
+
+def _member_keys(tape: Tape, role: NDArray[np.int8], entries: Ints) -> tuple[Ints, Ints]:
+    """The sort keys of some entries within their groups: their index among the results, or that of the only result that
+    uses them, or else their first operand, and then the key of their last operand. Which of the three it is, is their
+    role: they must not be mixed."""
     n = len(tape)
     key = np.arange(n, dtype=np.int32)
     last, number = key.copy(), key.copy()
     number[tape.code == CONSTANT] = n
-    for first in range(0, n, _AT_ONCE):
-        some = first + np.flatnonzero(np.diff(tape.start[first : first + _AT_ONCE + 1]))
+    for first in range(0, n, tapes.AT_ONCE):
+        some = first + np.flatnonzero(np.diff(tape.start[first : first + tapes.AT_ONCE + 1]))
         if not len(some):
             continue
         begin = int(tape.start[some[0]])
         operand, start = tape.operand[begin : tape.start[some[-1] + 1]], tape.start[some] - begin
         key[some] = np.minimum.reduceat(number[operand], start)
         last[some] = np.maximum.reduceat(operand, start)
-    tie = tapes.at(key, last)
+    tie = tapes.at(key, tapes.at(last, entries))
     del last
-    number = np.full(n, -1, dtype=np.int32)
-    number[tape.results[::-1]] = np.arange(len(tape.results))[::-1]
-    alone = (walks.counted(tape.operand, n) == 1) & ~is_result & (tape.arity > 0)
-    feeds = np.flatnonzero(np.repeat(is_result, tape.arity) & tapes.at(alone, tape.operand))
-    used = tape.operand[feeds]
-    key[used] = number[np.searchsorted(tape.start, feeds, side="right") - 1]
-    key[is_result] = number[is_result]
-    role = is_result.astype(np.int8)
-    role[used] = 2
-    return key, tie, role
+    number[tape.results[::-1]] = np.arange(len(tape.results), dtype=np.int32)[::-1]
+    for first in range(0, n, tapes.AT_ONCE):
+        results = first + np.flatnonzero(role[first : first + tapes.AT_ONCE] == RESULT)
+        key[results] = number[results]
+        arity = tape.start[results + 1] - tape.start[results]
+        operand = tape.operand[tapes.ranges(tape.start[results], arity)]
+        feeds = role[operand] == FEEDS
+        key[operand[feeds]] = np.repeat(number[results], arity)[feeds]
+    return tapes.at(key, entries), tie

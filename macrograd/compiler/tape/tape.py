@@ -96,7 +96,14 @@ class Tape:
     @property
     def owner(self) -> Ints:
         """For each operand, the entry that uses it."""
-        return np.repeat(np.arange(len(self), dtype=np.int32), self.arity)
+        if len(self) <= AT_ONCE:
+            return np.repeat(np.arange(len(self), dtype=np.int32), self.arity)
+        found = np.empty(len(self.operand), dtype=np.int32)
+        for begin in range(0, len(self), AT_ONCE):  # NumPy makes a copy of the counts with 64 bits
+            start = self.start[begin : begin + AT_ONCE + 1]
+            some = np.arange(begin, begin + len(start) - 1, dtype=np.int32)
+            found[start[0] : start[-1]] = np.repeat(some, np.diff(start))
+        return found
 
     def __str__(self) -> str:
         return "\n".join([*self._lines(), " ".join(["return", *(f"%{r}" for r in self.results)])])
@@ -237,6 +244,13 @@ def at(column: NDArray[Any], index: Ints) -> NDArray[Any]:
         some = slice(begin, begin + AT_ONCE)
         found[some] = column[index[some]]
     return found
+
+
+def put(column: NDArray[Any], index: Ints, values: NDArray[Any]) -> None:
+    """column[index] = values, some thousands at a time."""
+    for begin in range(0, len(index), AT_ONCE):
+        some = slice(begin, begin + AT_ONCE)
+        column[index[some]] = values[some]
 
 
 def select(tape: Tape, keep: NDArray[np.bool_]) -> Tape:

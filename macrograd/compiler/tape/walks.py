@@ -105,6 +105,7 @@ def picked(begin: Ints, arity: Ints, operand: Ints, number: Ints) -> tuple[Ints,
     start = np.zeros(len(begin) + 1, dtype=np.int32)
     np.cumsum(arity, out=start[1:])
     if (walks := _native(len(begin))) is not None:
+        del arity  # which nobody else may hold
         found = np.empty(int(start[-1]), dtype=np.int32)
         _call(walks.functions["picked"], start, begin, operand, number, found)
         return start, found

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain, repeat
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from macrograd.compiler.tape import tape as tapes
 from macrograd.compiler.tape import walks
@@ -87,7 +89,7 @@ def linked(nodes: Sequence[Value], results: Sequence[Value]) -> Linker:
 def tape_of_links(
     links: Links, inputs: Sequence[Value], constants: set[int], known: Sequence[Value], uniform: Sequence[bool]
 ) -> tuple[Tape, list[Value]]:
-    """`tape_of` for nodes that are links already."""
+    """`tape_of` for nodes that are links already; what these use is written over."""
     n, use, strangers = len(links.code), links.use, links.strangers
     leaves = Leaves(uniform or [False] * len(inputs), known)
     number = dict(zip(map(id, chain(inputs, known)), range(leaves.fixed), strict=True))
@@ -97,9 +99,11 @@ def tape_of_links(
     leaves.add(strangers[new], constants)
     numbers = (n + leaves.pooled()[place]).astype(np.int32)
     del place, new, number
-    strange = use < 0
-    use[strange] = tapes.at(numbers, ~use[strange])
-    del strange, numbers
+    for begin in range(0, len(use), tapes.AT_ONCE):
+        some = use[begin : begin + tapes.AT_ONCE]
+        strange = some < 0
+        some[strange] = numbers[~some[strange]]
+    del numbers
     return without_unused(_in_order(links, leaves), leaves.parameters)
 
 
@@ -127,23 +131,40 @@ def _in_order(links: Links, leaves: Leaves) -> Tape:
     start, use, n = links.start, links.use, len(links.code)
     m = int(start[-1])
     first = np.full(len(leaves.code), len(use), dtype=np.int32)
-    used = np.flatnonzero(use >= n)[::-1].astype(np.int32)
-    first[use[used] - n] = used  # of several uses the first is written last and stays
+    for begin in reversed(range(0, len(use), tapes.AT_ONCE)):
+        some = use[begin : begin + tapes.AT_ONCE]
+        used = np.flatnonzero(some >= n)[::-1]
+        first[some[used] - n] = begin + used  # of several uses the first is written last and stays
     first[: leaves.fixed] = -1
-    order = np.argsort(first, kind="stable")
-    order = order[first[order] < len(use)]
-    owner = np.maximum(np.searchsorted(start, first[order], side="right") - 1, 0)  # the entry that uses it first
-    leaf_at = owner + np.arange(len(order), dtype=np.int32)
-    at = np.cumsum(walks.counted(owner, n + 1)[:n], dtype=np.int32) + np.arange(n, dtype=np.int32)
-    number = np.empty(n + len(first), dtype=np.int32)
+    order = np.argsort(first, kind="stable").astype(np.int32)
+    first = tapes.at(first, order)
+    order, first = (x[: np.searchsorted(first, len(use))] for x in (order, first))
+    owner = np.searchsorted(start, first, side="right").astype(np.int32)  # the entry that uses it first, and one more
+    np.maximum(owner - 1, 0, out=owner)
+    del first
+    leaf_at = np.arange(len(order), dtype=np.int32)
+    leaf_at += owner
+    at = np.cumsum(walks.counted(owner, n + 1)[:n], dtype=np.int32)
+    at += np.arange(n, dtype=np.int32)
+    number = np.empty(n + len(leaves.code), dtype=np.int32)
     number[:n], number[n + order] = at, leaf_at
-    code, leaf, begin = (
-        np.empty(n + len(order) + k, dtype) for k, dtype in ((0, np.int16), (0, np.float64), (1, np.int32))
-    )
-    for found, mine, own in ((code, links.code, leaves.code), (leaf, links.number, leaves.leaf)):
-        found[at], found[leaf_at] = mine, own[order]
-    begin[at], begin[leaf_at], begin[-1] = start[:-1], start[owner], m
-    return tapes.make(code, begin, tapes.at(number, use[:m]), leaf, number[use[m:]])
+    results = number[use[m:]]
+    for begin in range(0, m, tapes.AT_ONCE):
+        some = use[begin : min(begin + tapes.AT_ONCE, m)]
+        some[:] = number[some]
+    del number
+
+    def column(mine: NDArray[Any], own: NDArray[Any], more: int = 0) -> NDArray[Any]:
+        found = np.zeros(n + len(order) + more, mine.dtype)
+        tapes.put(found, at, mine)
+        tapes.put(found, leaf_at, own)
+        return found
+
+    code = column(links.code, tapes.at(leaves.code, order))
+    leaf = column(links.number, tapes.at(leaves.leaf, order))
+    begins = column(start[:-1], tapes.at(start, owner), 1)
+    begins[-1] = m
+    return tapes.make(code, begins, use[:m], leaf, results)
 
 
 def without_unused(tape: Tape, parameters: list[Value]) -> tuple[Tape, list[Value]]:
