@@ -14,7 +14,7 @@ PIP    := -m pip install -qq --disable-pip-version-check --no-input
 help:
 	@echo "make demo        train the two-moons net and save its picture as moons.png"
 	@echo "make test        run the tests"
-	@echo "make fuzz        random programs against the eager engine, for a minute (MINUTES=…, SEED=…)"
+	@echo "make fuzz        random programs and training runs against plain ones, a minute each (MINUTES=…, SEED=…)"
 	@echo "make processors  the pages and some tests, with native code as for processors with SSE2 and with AVX-512"
 	@echo "make targets     exported C on gcc, clang, tcc, musl, ARM, RISC-V and AVR; installs them by apt-get if it may"
 	@echo "make check       ruff, ruff format, mypy --strict, the direction of the imports"
@@ -33,6 +33,7 @@ test: $(VENV)/.dev-installed
 
 fuzz: $(VENV)/.dev-installed
 	$(RUN) -m tests.fuzz --minutes $(or $(MINUTES),1) $(if $(SEED),--seed $(SEED))
+	$(RUN) -m tests.fuzz.training --minutes $(or $(MINUTES),1) $(if $(SEED),--seed $(SEED))
 
 processors: $(VENV)/.dev-installed
 	for each in sse2 avx512; do $(RUN) -m pytest -n 2 --processor $$each $(ANYWHERE) || exit 1; done

@@ -195,17 +195,19 @@ class Fitting:
         self._between(state)
 
     def _finish(self, writer: checkpoints.Writer | None, show: shown.Shown) -> None:
-        """Whatever happened, and whatever fails here: leave the model at a complete step, and write the file."""
+        """Whatever happened, and whatever fails here: write the file, and leave the model at a complete step."""
         try:
-            self.states_out()
+            if writer is not None:
+                # Before the best parameters are restored: a longer run goes on from the latest.
+                resuming.write(self, writer)
         finally:
             try:
-                show.close()
+                self.states_out()
             finally:
-                if writer is not None:
-                    try:
-                        resuming.write(self, writer)
-                    finally:
+                try:
+                    show.close()
+                finally:
+                    if writer is not None:
                         writer.close()
 
     def loop(self, state: Run, writer: checkpoints.Writer | None, show: shown.Shown) -> None:

@@ -20,6 +20,7 @@ from macrograd.train.rates import Rates
 from macrograd.train.samples.order import Order
 from macrograd.train.samples.split import Part
 from macrograd.train.setup import Judged, Setup
+from macrograd.value import Value, numbers_of, write_numbers
 
 if TYPE_CHECKING:
     from macrograd.compiler.compiled import Compiled
@@ -103,6 +104,8 @@ def write(fitting: Resumable, writer: Writes) -> None:
         "order": _places(fitting),
         "state": np.array(engine.state, dtype=np.float64),
     }
+    if others := _others(fitting):
+        tensors["others"] = np.array(numbers_of(others))
     stopped = written(fitting.history.stopped)
     state: dict[str, Any] = {"first": fitting.first, "judged": fitting.judged, "stopped": stopped}
     if watch is not None and watch.theta is not None:
@@ -125,6 +128,12 @@ def _places(fitting: Resumable) -> Array:
     return np.array([place[id(p)] for p in fitting.engine.parameters], dtype=np.int64)
 
 
+def _others(fitting: Resumable) -> list[Value]:
+    """The trained parameters that the loss does not depend on: outputs may."""
+    known = set(map(id, fitting.engine.parameters))
+    return [p for p in fitting.objective.parameters if id(p) not in known]
+
+
 def _restore(fitting: Resumable, saved: checkpoints.Saved) -> None:
     engine, watch, header = fitting.engine, fitting.watch, saved.header
     # The place of each of the engine's parameters in the saved order.
@@ -132,6 +141,11 @@ def _restore(fitting: Resumable, saved: checkpoints.Saved) -> None:
     history = saved.history()
     engine.theta[:] = saved.tensors["parameters"][place]
     engine.state[:] = saved.tensors["state"][:, place]
+    if "others" in saved.tensors:  # older files have none
+        others = _others(fitting)
+        if len(others) != len(saved.tensors["others"]):
+            saved.damaged(f"the tensor 'others' has {len(saved.tensors['others'])} numbers, not {len(others)}")
+        write_numbers(others, saved.tensors["others"].tolist())
     fitting.history, fitting.step, fitting.first = history, header["step"], header["first"]
     fitting.judged = header["judged"]
     if watch is not None and "best" in saved.tensors:

@@ -342,7 +342,7 @@ CHECKPOINT = Schema(
         **{f"history.{name}.pieces": Array(FLOATS, 2, finite=False) for name in ("losses", "rates", "seconds")},
         **{f"history.{name}.numbers": Array(FLOATS, 1, finite=False) for name in ("losses", "rates", "seconds")},
     },
-    {"best": Array(FLOATS, 1), "history.metrics.": Array(FLOATS, 1, finite=False)},
+    {"best": Array(FLOATS, 1), "others": Array(FLOATS, 1), "history.metrics.": Array(FLOATS, 1, finite=False)},
 )
 
 SCHEMAS = {"model": MODEL, "ensemble": ENSEMBLE, "checkpoint": CHECKPOINT}

@@ -281,6 +281,12 @@ def leaf(numbers: Array) -> Noisy:
     return _made(np.broadcast_to(np.asarray(numbers, dtype=_run.dtype), (REPLICAS, np.size(numbers))))
 
 
+def replicas(numbers: Array) -> Noisy:
+    """A leaf of (replicas, samples) numbers, or of (replicas, 1) that are the same for all samples."""
+    assert _run is not None
+    return _made(np.asarray(numbers, dtype=_run.dtype))
+
+
 def array(x: Any) -> Array:
     """A result as (replicas, samples)."""
     assert _run is not None
@@ -386,6 +392,7 @@ __all__ = [
     "leaf",
     "mean",
     "one",
+    "replicas",
     "running",
     "summing",
 ]

@@ -6,6 +6,7 @@ import copy
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import macrograd as mg
 from macrograd import datasets, nn, optim
 from macrograd.nn import losses
-from macrograd.train import History, Trainer, files
+from macrograd.train import History, Trainer, TrainingWarning, files
 
 X, Y = datasets.make_moons(50, noise=0.1, seed=3)
 
@@ -257,3 +258,52 @@ def test_the_remains_of_killed_writes_are_removed_when_they_are_old(tmp_path: Pa
     os.utime(fresh, (time.time() - 3600,) * 2)
     Trainer(mlp(3)).fit(X, Y, steps=4, progress=False, checkpoint=path, resume=True)
     assert not fresh.exists()
+
+
+class TwoHeads(nn.Module):
+    """A net whose second output has parameters that no loss reads."""
+
+    def __init__(self, seed: int) -> None:
+        self.net, self.other = nn.MLP(2, [3, 1], activation="tanh", seed=seed), nn.Neuron(2, seed=seed)
+
+    def __call__(self, x: Any) -> Any:
+        return [self.net(x), self.other(x)]
+
+
+def first_output(prediction: Any, target: Any) -> Any:
+    return losses.squared_error(prediction[0], target)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "eager"])
+def test_parameters_that_the_loss_does_not_read_go_on_too(tmp_path: Path, engine: str) -> None:
+    def trained(seed: int, steps: int, **options: Any) -> list[list[float]]:
+        trainer = Trainer(TwoHeads(seed), first_output, optim.SGD(0.1), engine=engine)
+        trainer.fit(X[:8], Y[:8], steps=steps, batch_size=4, progress=False, **options)
+        found: list[list[float]] = trainer.outputs(X).tolist()
+        return found
+
+    path = tmp_path / "run.safetensors"
+    trained(1, 2, checkpoint=path)
+    assert trained(2, 4, checkpoint=path, resume=True) == trained(1, 4)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_longer_run_goes_on_from_the_latest_parameters_not_from_the_best(tmp_path: Path, many: bool) -> None:
+    def trained(epochs: int, **options: Any) -> list[list[float]]:
+        rule = mg.train.EarlyStopping(50, restore="always")
+        trainers = [Trainer(mlp(3), optimizer=optim.SGD(8.0 + k, momentum=0.5)) for k in range(1 + many)]
+        how = {"epochs": epochs, "batch_size": 16, "validation": 0.3, "early_stopping": rule, "progress": False}
+        if many:
+            mg.train_many(trainers, X, Y, **how, **options)
+        else:
+            trainers[0].fit(X, Y, **how, **options)
+        losses_ = trainers[0].history.metrics["validation_loss"]
+        assert losses_[-1] > min(losses_)  # so that the best are not the latest
+        return [[p.data for p in trainer.model.parameters()] for trainer in trainers]
+
+    path = tmp_path / "run"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)
+        short = trained(5, checkpoint=path)
+        assert trained(5, checkpoint=path, resume=True) == short
+        assert trained(9, checkpoint=path, resume=True) == trained(9)

@@ -305,8 +305,8 @@ class _Lane:
         fitting = self.fitting
         if self.state.reason:
             fitting.history.stopped = self.state.reason
+        self.write()  # before the best parameters are restored: a longer run goes on from the latest
         fitting.states_out()
-        self.write()
         for callback in fitting.callbacks.end:
             if not self.failed:
                 callback(self.state)
