@@ -7,7 +7,6 @@ import itertools
 import re
 import sys
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,8 +172,7 @@ class Job:
         """The metric over these samples in words: for numbers with the explained fraction of their variance, for
         classes with what one answer for every row has, where the net has no more."""
         answers, task = self.answers(X), self.task
-        judged = replace(task, targets=task.written(y).tolist())
-        value = judged.score(answers, range(len(X)))
+        value = task.score_of(answers, y)
         text = written({task.metric: value})
         if len(np.unique(y)) < 2:
             return text
@@ -186,8 +184,7 @@ class Job:
     def latest(self) -> float:
         """The metric of the current model over held-out samples, or over all if none are held out."""
         X, y = self.data.held or (self.data.X, self.data.y)
-        judged = replace(self.task, targets=self.task.written(y).tolist())
-        return judged.score(self.answers(X), range(len(X)))
+        return self.task.score_of(self.answers(X), y)
 
     def judge(self, step: int) -> float:
         """The metric of the current model over the samples of a step."""

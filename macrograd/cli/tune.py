@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from macrograd.cli.job import written
 from macrograd.cli.recipe import FINAL_RATE
 from macrograd.cli.train import guess_line
 from macrograd.tables import show as show_table
+from macrograd.train.samples.outputs import answered
 from macrograd.tuning import LogUniform, Sweep, sweep
 
 # The search space; a batch is at most half of the rows of a fit.
@@ -117,5 +117,4 @@ def finish(arguments: argparse.Namespace, data: Data, task: training.Task, found
 
 def score(trainer: training.Trainer, task: training.Task, X: Any, y: Any) -> str:
     """The metric over these samples, in words."""
-    judged = replace(task, targets=task.written(y).tolist())
-    return written({task.metric: judged.score(task.answers(trainer.outputs(X)), range(len(X)))})
+    return written({task.metric: task.score_of(answered(trainer.outputs, X, task.answers), y)})

@@ -235,8 +235,8 @@ class Net(BaseEstimator):  # type: ignore[misc]  # scikit-learn comes without ty
 
     # --- answers ------------------------------------------------------------------------------------------------
 
-    def _raw_outputs(self, X: Any) -> Array:
-        numbers = self._inputs(X)
+    def _raw_outputs(self, numbers: Array) -> Array:
+        """The net's outputs for rows as numbers."""
         return self._answers.outputs(numbers)
 
     @property

@@ -21,7 +21,7 @@ from macrograd.nn import losses
 from macrograd.sklearn import recipe
 from macrograd.sklearn.base import Net, all_or_nothing
 from macrograd.train import Trainer
-from macrograd.train.samples.outputs import predicted, softmax
+from macrograd.train.samples.outputs import answered, predicted, softmax
 from macrograd.train.samples.targets import Targets
 
 Array = NDArray[Any]
@@ -255,27 +255,30 @@ class NetClassifier(ClassifierMixin, Net):  # type: ignore[misc]  # scikit-learn
 
     # --- answers ---------------------------------------------------------------------------------------------------
 
-    def _raw_outputs(self, X: Any) -> Array:
-        return super()._raw_outputs(X) * (1.0 / self.temperature_)
+    def _raw_outputs(self, numbers: Array) -> Array:
+        return super()._raw_outputs(numbers) * (1.0 / self.temperature_)
 
-    def decision_function(self, X: Any) -> Array:
-        """The net's outputs: (n,) for two classes, the second one above 0; (n, k) for k classes or labels."""
-        found = self._raw_outputs(X)
+    def _decisions(self, numbers: Array) -> Array:
+        found = self._raw_outputs(numbers)
         two = len(self.classes_) == 2 and not self._multilabel
         return found[:, 1] - found[:, 0] if two and found.ndim == 2 else found
 
+    def decision_function(self, X: Any) -> Array:
+        """The net's outputs: (n,) for two classes, the second one above 0; (n, k) for k classes or labels."""
+        return self._decisions(self._inputs(X))
+
     def predict(self, X: Any) -> Array:
         """The label of each sample, (n,), or 0 and 1 for each label, (n, k)."""
-        found = self.decision_function(X)
+        numbers = self._inputs(X)
         if self._multilabel:
-            return (found > 0).astype(np.int64)
-        return np.asarray(self.classes_[predicted(found)])
+            return answered(self._decisions, numbers, lambda found: (found > 0).astype(np.int64))
+        return np.asarray(self.classes_[answered(self._decisions, numbers, predicted)])
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn comes without types
     def predict_proba(self, X: Any) -> Array:
         """The probability of each class, (n, k), in the order of `classes_`; with several columns of labels that of
         each label."""
-        outputs = self._raw_outputs(X)
+        outputs = self._raw_outputs(self._inputs(X))
         return shares(outputs.reshape(-1))[:, 1].reshape(outputs.shape) if self._multilabel else shares(outputs)
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn comes without types

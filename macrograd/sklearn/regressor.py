@@ -144,7 +144,7 @@ class NetRegressor(RegressorMixin, Net):  # type: ignore[misc]  # scikit-learn c
 
     def predict(self, X: Any) -> Array:
         """The predictions, (n,) or (n, k)."""
-        return self._raw_outputs(X)
+        return self._raw_outputs(self._inputs(X))
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> Array:
         """(n, 2) or (n, k, 2): the ends of an interval that holds a new sample's number with probability `coverage`, if

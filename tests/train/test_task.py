@@ -176,3 +176,11 @@ def test_the_outputs_of_all_samples_are_never_held_at_once(monkeypatch: pytest.M
     monkeypatch.setattr(Targets, "decode", decoding)
     assert trainer.predict(X).tolist() == whole.tolist()
     assert held == [1024, 1024, 152]
+
+
+def test_other_samples_are_scored_by_their_own_targets() -> None:
+    numbers = Task.of([1.0, 2.0, 4.0], unit=10.0)
+    assert numbers.score_of([0.5, 3.0], [1.0, 1.0]) == 12.5
+    assert Task.of([0, 1, 2]).score_of([2, 1, 1, 0], [2, 0, 1, 0]) == 0.75
+    assert Task.of([0, 1, 1]).score_of([1, 1], [1, 0]) == 0.5
+    assert Task.of([[0, 1], [1, 1]]).score_of([[True, False], [False, False]], [[1, 0], [1, 0]]) == 0.75

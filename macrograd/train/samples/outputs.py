@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+_BLOCK = 1024  # rows
+
+
+def answered(outputs: Callable[[Any], Array], rows: Array, answer: Callable[[Array], Array]) -> Array:
+    """What `answer` makes of the outputs for rows (n, …), a block at a time: those for thousands of classes fill the
+    memory."""
+    return np.concatenate([answer(outputs(rows[k : k + _BLOCK])) for k in range(0, max(1, len(rows)), _BLOCK)])
 
 
 def predicted(outputs: Array) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,10 @@ class Task:
             return self.unit * math.fsum(abs(p - t) for p, t in zip(given, targets, strict=True)) / len(rows)
         right = np.asarray(targets) if self.kind == "classes" or self.outputs > 1 else np.asarray(targets) > 0
         return float(np.mean(np.asarray(answers) == right))
+
+    def score_of(self, answers: Sequence[Any] | NDArray[Any], y: ArrayLike) -> float:
+        """`score` of the answers for other samples, whose targets are `y`, as `of` takes them."""
+        return replace(self, targets=self.written(y).tolist()).score(answers, range(len(answers)))
 
 
 def _check_fits(kind: str, loss: str) -> None:
