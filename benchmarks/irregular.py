@@ -101,10 +101,11 @@ def c(case: str) -> Prepared:
     return Prepared(lambda: call(*args), lambda: {"value": call(*args), "gradient": g[:INPUTS]})
 
 
-def levels(rows: np.ndarray, size: int) -> tuple[np.ndarray, ...]:
+def levels(rows: np.ndarray, size: int, lanes: int) -> tuple[np.ndarray, ...]:
     """The graph by depth and kind: runs (kind, first, count) of operations, their operands, and the nodes of the sum.
 
-    Runs are whole vectors of eight. What fills one up reads the node behind the last one, whose gradient nobody reads.
+    Runs are whole vectors of so many lanes. What fills one up reads the node behind the last one, whose gradient nobody
+    reads.
     """
     loose = [int(rows[size, 1]), *rows[size:, 2].tolist()] if len(rows) > size else [INPUTS + size - 1]
     depth = np.zeros(INPUTS + size, int)
@@ -118,7 +119,7 @@ def levels(rows: np.ndarray, size: int) -> tuple[np.ndarray, ...]:
     places[:INPUTS] = np.arange(INPUTS)
     for group in groups:
         places[INPUTS + group] = INPUTS + first + np.arange(len(group))
-        runs.append((int(rows[group[0], 0]), first, -(-len(group) // 8) * 8))
+        runs.append((int(rows[group[0], 0]), first, -(-len(group) // lanes) * lanes))
         first += runs[-1][2]
     a, b = np.full((2, first), INPUTS + first, np.int32)
     for group in groups:
@@ -131,8 +132,9 @@ def levels(rows: np.ndarray, size: int) -> tuple[np.ndarray, ...]:
 def c_levels(case: str) -> Prepared:
     import ctypes
 
-    runs, a, b, loose = levels(graph(SIZES[case]), SIZES[case])
-    call = native.library("irregular_levels").gradient
+    library = native.library("irregular_levels")
+    runs, a, b, loose = levels(graph(SIZES[case]), SIZES[case], library.lanes())
+    call = library.gradient
     call.restype = ctypes.c_double
     v, g = np.zeros((2, INPUTS + len(a) + 8))
     v[:INPUTS] = start()

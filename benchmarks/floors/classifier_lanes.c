@@ -1,14 +1,15 @@
 // The classifier of classifier.c with the samples as lanes from the logits to their gradient: the softmax then adds, and
 // takes the largest, across vectors instead of inside them, and ten classes are not filled up to sixteen. Only the hidden
-// layer is turned, in blocks of 16 × 16. Same parameters, arguments and results.
+// layer is turned, in squares of a vector's lanes. Same parameters, arguments and results.
 
 typedef float real;
+#define OWN_VECTORS
 #include "dense.h"
 #include <math.h>
 
 enum { N = BATCH, I = INPUTS, H = HIDDEN, C = 10, W1 = 0, B1 = I * H, W2 = B1 + H, B2 = W2 + C * H, P = B2 + C };
 enum { V = (N + LANES - 1) / LANES, NP = V * LANES, PAIR = H / LANES % 2 ? 1 : 2, KB1 = I % 196 ? I : 196 };
-typedef int whole __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int whole __attribute__((vector_size(VECTOR), aligned(4), may_alias));
 
 static float gathered[N * I], hidden[NP * H], d_hidden[N * H];
 static vec turned[H][V], logits[C][V];
@@ -39,7 +40,7 @@ INLINE float sum(vec a) {
     return s;
 }
 
-// Rows i and i + 2^k exchange halves of 2^k lanes, for each k: 16 rows become 16 columns.
+// Rows i and i + 2^k exchange halves of 2^k lanes, for each k: as many rows as a vector has lanes become columns.
 #define SWAP(k, low, high)                                 \
     for (int i = 0; i < LANES; i++)                        \
         if (!(i & k)) {                                    \
@@ -47,6 +48,7 @@ INLINE float sum(vec a) {
             r[i] = __builtin_shufflevector(a, b, low);     \
             r[i + k] = __builtin_shufflevector(a, b, high); \
         }
+#if VECTOR == 64
 #define LOW1 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30
 #define HIGH1 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31
 #define LOW2 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
@@ -55,6 +57,19 @@ INLINE float sum(vec a) {
 #define HIGH4 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31
 #define LOW8 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
 #define HIGH8 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
+#elif VECTOR == 32
+#define LOW1 0, 8, 2, 10, 4, 12, 6, 14
+#define HIGH1 1, 9, 3, 11, 5, 13, 7, 15
+#define LOW2 0, 1, 8, 9, 4, 5, 12, 13
+#define HIGH2 2, 3, 10, 11, 6, 7, 14, 15
+#define LOW4 0, 1, 2, 3, 8, 9, 10, 11
+#define HIGH4 4, 5, 6, 7, 12, 13, 14, 15
+#else
+#define LOW1 0, 4, 2, 6
+#define HIGH1 1, 5, 3, 7
+#define LOW2 0, 1, 4, 5
+#define HIGH2 2, 3, 6, 7
+#endif
 
 INLINE void turn(const float *from, const int stride, vec *to, const int to_stride) {
     vec r[LANES];
@@ -64,10 +79,14 @@ INLINE void turn(const float *from, const int stride, vec *to, const int to_stri
     SWAP(1, LOW1, HIGH1)
 #pragma GCC unroll 16
     SWAP(2, LOW2, HIGH2)
+#if VECTOR >= 32
 #pragma GCC unroll 16
     SWAP(4, LOW4, HIGH4)
+#endif
+#if VECTOR >= 64
 #pragma GCC unroll 16
     SWAP(8, LOW8, HIGH8)
+#endif
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++) to[i * to_stride] = r[i];
 }

@@ -2,7 +2,8 @@
 //
 // The model is as wide as a vector: lanes are the 16 numbers of a position, and rows are the positions of a batch's
 // documents, one document behind the other. So none is filled up to another's length, and every linear layer and its
-// gradients are products of dense.h's kind. In attention a head is four neighbouring lanes.
+// gradients are products of dense.h's kind. In attention a head is four neighbouring lanes, and as many heads are computed
+// together as the machine's vectors have room for.
 //
 // Parameters: token[27][16] position[16][16] query key value mix [16][16] widen[64][16] narrow[16][64] head[27][16],
 // weights as [out][in]; tokens[n][17], of which a document of length n has the first n + 1.
@@ -35,119 +36,160 @@ static int token_of[ROWS], place_of[ROWS], target_of[ROWS];
 #define LEAST -30.0f
 #define NEVER -1e30f
 
-// A vector of which each four lanes are picked from the same four lanes of a (0 … 3) and b (4 … 7).
-#define AT(i, q) ((i) < 4 ? (i) + 4 * (q) : (i) + 12 + 4 * (q))
+// Part p of a row.
+#define OF(row, p) (((part *)&(row))[p])
+
+// A part of which each four lanes are picked from the same four lanes of a (0 … 3) and b (4 … 7).
+#define AT(i, q) ((i) < 4 ? (i) + 4 * (q) : (i) - 4 + PART_LANES + 4 * (q))
 #define FOUR(q, i, j, k, l) AT(i, q), AT(j, q), AT(k, q), AT(l, q)
+#if PART == 64
 #define ALL(...) FOUR(0, __VA_ARGS__), FOUR(1, __VA_ARGS__), FOUR(2, __VA_ARGS__), FOUR(3, __VA_ARGS__)
+#define HIDE(...) {__VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__}
+#elif PART == 32
+#define ALL(...) FOUR(0, __VA_ARGS__), FOUR(1, __VA_ARGS__)
+#define HIDE(...) {__VA_ARGS__, __VA_ARGS__}
+#else
+#define ALL(...) FOUR(0, __VA_ARGS__)
+#define HIDE(...) {__VA_ARGS__}
+#endif
 #define PICK(a, b, ...) __builtin_shufflevector(a, b, ALL(__VA_ARGS__))
 #define EACH(a, j) PICK(a, a, j, j, j, j)
 
-INLINE vec larger(vec a, vec b) {
-    for (int i = 0; i < D; i++) a[i] = a[i] > b[i] ? a[i] : b[i];
+INLINE part larger(part a, part b) {
+    for (int i = 0; i < PART_LANES; i++) a[i] = a[i] > b[i] ? a[i] : b[i];
     return a;
 }
 
 // Of each four lanes, the largest or the sum in all four.
-INLINE vec largest_of_four(vec a) {
+INLINE part largest_of_four(part a) {
     a = larger(a, PICK(a, a, 1, 0, 3, 2));
     return larger(a, PICK(a, a, 2, 3, 0, 1));
 }
 
-INLINE vec sum_of_four(vec a) {
+INLINE part sum_of_four(part a) {
     a += PICK(a, a, 1, 0, 3, 2);
     return a + PICK(a, a, 2, 3, 0, 1);
 }
 
 // For four rows of qkv, in one of its three columns: lane 4h + j is the dot product of head h's parts of a and row j.
-INLINE vec dots(vec a, const vec (*rows)[3], const int column) {
-    const vec p = a * rows[0][column], q = a * rows[1][column], r = a * rows[2][column], s = a * rows[3][column];
-    const vec pq = PICK(p, q, 0, 4, 1, 5) + PICK(p, q, 2, 6, 3, 7);
-    const vec rs = PICK(r, s, 0, 4, 1, 5) + PICK(r, s, 2, 6, 3, 7);
+INLINE part dots(part a, vec (*rows)[3], const int column, const int part_of) {
+    const part p = a * OF(rows[0][column], part_of), q = a * OF(rows[1][column], part_of);
+    const part r = a * OF(rows[2][column], part_of), s = a * OF(rows[3][column], part_of);
+    const part pq = PICK(p, q, 0, 4, 1, 5) + PICK(p, q, 2, 6, 3, 7);
+    const part rs = PICK(r, s, 0, 4, 1, 5) + PICK(r, s, 2, 6, 3, 7);
     return PICK(pq, rs, 0, 1, 4, 5) + PICK(pq, rs, 2, 3, 6, 7);
 }
 
 // The sum of four rows, head h's part of row j times lane 4h + j of a.
-INLINE vec weighted(vec a, const vec (*rows)[3], const int column) {
-    return EACH(a, 0) * rows[0][column] + EACH(a, 1) * rows[1][column] +
-           (EACH(a, 2) * rows[2][column] + EACH(a, 3) * rows[3][column]);
+INLINE part weighted(part a, vec (*rows)[3], const int column, const int p) {
+    return EACH(a, 0) * OF(rows[0][column], p) + EACH(a, 1) * OF(rows[1][column], p) +
+           (EACH(a, 2) * OF(rows[2][column], p) + EACH(a, 3) * OF(rows[3][column], p));
 }
 
-INLINE float sum(vec a) {
+INLINE float sum(part a) {
     float s = 0;
-    for (int i = 0; i < D; i++) s += a[i];
+    for (int i = 0; i < PART_LANES; i++) s += a[i];
     return s;
 }
 
-INLINE vec normalised(vec a, float *scale) {
-    *scale = 1 / sqrtf(sum(a * a) * (1.0f / D) + 1e-5f);
-    return a * *scale;
+// The mean product of two rows' numbers.
+INLINE float mean_product(vec *a, vec *b) {
+    part s = {0};
+    for (int p = 0; p < PARTS; p++) s += OF(*a, p) * OF(*b, p);
+    return sum(s) * (1.0f / D);
 }
 
-// The gradient of what `normalised` was given, from that of its result.
-INLINE vec normalised_back(vec d, vec result, float scale) {
-    return (d - result * (sum(d * result) * (1.0f / D))) * scale;
+INLINE void normalise(vec *a, vec *to, float *scale) {
+    *scale = 1 / sqrtf(mean_product(a, a) + 1e-5f);
+    for (int p = 0; p < PARTS; p++) OF(*to, p) = OF(*a, p) * *scale;
 }
 
-#define HIDE(b, c, d) {0, b, c, d, 0, b, c, d, 0, b, c, d, 0, b, c, d}
-static const vec LATER[KEYS] = {HIDE(NEVER, NEVER, NEVER), HIDE(0, NEVER, NEVER), HIDE(0, 0, NEVER), HIDE(0, 0, 0)};
+// The gradient of what `normalise` was given, from that of its result.
+INLINE void normalise_back(vec *d, vec *result, float scale, vec *to) {
+    const float mean = mean_product(d, result);
+    for (int p = 0; p < PARTS; p++) OF(*to, p) = (OF(*d, p) - OF(*result, p) * mean) * scale;
+}
 
-// For a document of n positions, whose rows begin at `first`: attention, and what it finds.
-static void attend(int first, int n) {
-    const vec(*rows)[3] = qkv + first, least = LEAST - (vec){0};
+INLINE void add(vec *to, vec *a) {
+    for (int p = 0; p < PARTS; p++) OF(*to, p) += OF(*a, p);
+}
+
+static const part LATER[KEYS] = {HIDE(0, NEVER, NEVER, NEVER), HIDE(0, 0, NEVER, NEVER), HIDE(0, 0, 0, NEVER),
+                                 HIDE(0, 0, 0, 0)};
+
+// Attention's weights before the exponential, for a document of n positions whose rows begin at `first`.
+static void score(int first, int n, const int p) {
+    vec(*rows)[3] = qkv + first;
+    const part least = LEAST - (part){0};
     for (int t = 0; t < n; t++) {
-        vec *a = attention[first + t], most;
-        const vec query = rows[t][0] * 0.5f;  // 1/√4
+        vec *a = attention[first + t];
+        part most;
+        const part query = OF(rows[t][0], p) * 0.5f;  // 1/√4
         const int last = t / KEYS;
         for (int i = 0; i <= last; i++) {
-            a[i] = dots(query, rows + i * KEYS, 1);
-            if (i == last) a[i] += LATER[t % KEYS];
-            most = i ? larger(most, a[i]) : a[i];
+            part found = dots(query, rows + i * KEYS, 1, p);
+            if (i == last) found += LATER[t % KEYS];
+            OF(a[i], p) = found;
+            most = i ? larger(most, found) : found;
         }
         most = largest_of_four(most);
-        for (int i = 0; i <= last; i++) a[i] = larger(a[i] - most, least);
+        for (int i = 0; i <= last; i++) OF(a[i], p) = larger(OF(a[i], p) - most, least);
     }
+}
+
+// What attention finds, and its weights, whose sums are 1 then.
+static void find(int first, int n, const int p) {
+    vec(*rows)[3] = qkv + first;
+    for (int t = 0; t < n; t++) {
+        vec *a = attention[first + t];
+        part all = {0}, found = {0};
+        const int last = t / KEYS;
+        for (int i = 0; i <= last; i++) {
+            all += OF(a[i], p);
+            found += weighted(OF(a[i], p), rows + i * KEYS, 2, p);
+        }
+        const part share_of = 1 / sum_of_four(all);
+        for (int i = 0; i <= last; i++) OF(a[i], p) *= share_of;
+        OF(mixed[first + t], p) = found * share_of;
+    }
+}
+
+// For a document: attention, and what it finds.
+static void attend(int first, int n) {
+    for (int p = 0; p < PARTS; p++) score(first, n, p);
     for (int t = 0; t < n; t++) {
         float *a = (float *)attention[first + t];
         for (int i = 0; i < (t / KEYS + 1) * D; i++) a[i] = expf(a[i]);
     }
-    for (int t = 0; t < n; t++) {
-        vec *a = attention[first + t], all = {0}, found = {0};
-        const int last = t / KEYS;
-        for (int i = 0; i <= last; i++) {
-            all += a[i];
-            found += weighted(a[i], rows + i * KEYS, 2);
-        }
-        const vec part = 1 / sum_of_four(all);
-        for (int i = 0; i <= last; i++) a[i] *= part;
-        mixed[first + t] = found * part;
-    }
+    for (int p = 0; p < PARTS; p++) find(first, n, p);
 }
 
 // From the gradient of `mixed`, in d_row, that of qkv. The last four keys may reach into the next document, whose turn
 // comes later and overwrites what is left there.
-static void attend_back(int first, int n) {
-    vec d[LONGEST][LONGEST / KEYS];
-    const vec(*rows)[3] = qkv + first;
+static void attend_back(int first, int n, const int p) {
+    part d[LONGEST][LONGEST / KEYS];
+    vec(*rows)[3] = qkv + first;
     for (int t = 0; t < n; t++) {
-        const vec *a = attention[first + t], d_found = d_row[first + t];
-        vec mean = {0}, d_query = {0};
+        vec *a = attention[first + t];
+        const part d_found = OF(d_row[first + t], p);
+        part mean = {0}, d_query = {0};
         const int last = t / KEYS;
         for (int i = 0; i <= last; i++) {
-            d[t][i] = dots(d_found, rows + i * KEYS, 2);
-            mean += a[i] * d[t][i];
+            d[t][i] = dots(d_found, rows + i * KEYS, 2, p);
+            mean += OF(a[i], p) * d[t][i];
         }
         mean = sum_of_four(mean);
         for (int i = 0; i <= last; i++) {
-            d[t][i] = a[i] * (d[t][i] - mean) * 0.5f;
-            d_query += weighted(d[t][i], rows + i * KEYS, 1);
+            d[t][i] = OF(a[i], p) * (d[t][i] - mean) * 0.5f;
+            d_query += weighted(d[t][i], rows + i * KEYS, 1, p);
         }
-        d_qkv[first + t][0] = d_query;
+        OF(d_qkv[first + t][0], p) = d_query;
     }
     for (int k = 0; k < n; k += KEYS) {
-        vec d_key[KEYS] = {{0}}, d_value[KEYS] = {{0}};
+        part d_key[KEYS] = {{0}}, d_value[KEYS] = {{0}};
         for (int t = k; t < n; t++) {
-            const vec s = d[t][k / KEYS], a = attention[first + t][k / KEYS];
-            const vec query = rows[t][0], d_found = d_row[first + t];
+            const part s = d[t][k / KEYS], a = OF(attention[first + t][k / KEYS], p);
+            const part query = OF(rows[t][0], p), d_found = OF(d_row[first + t], p);
             d_key[0] += EACH(s, 0) * query;
             d_key[1] += EACH(s, 1) * query;
             d_key[2] += EACH(s, 2) * query;
@@ -158,8 +200,8 @@ static void attend_back(int first, int n) {
             d_value[3] += EACH(a, 3) * d_found;
         }
         for (int j = 0; j < KEYS; j++) {
-            d_qkv[first + k + j][1] = d_key[j];
-            d_qkv[first + k + j][2] = d_value[j];
+            OF(d_qkv[first + k + j][1], p) = d_key[j];
+            OF(d_qkv[first + k + j][2], p) = d_value[j];
         }
     }
 }
@@ -204,22 +246,23 @@ float gradient(const float *restrict p, const int *restrict tokens, const int *r
     transpose(p + HEAD, head_t, C, D, CP);
 
     for (int i = 0; i < n; i++) {
-        e[i] = *(vec *)(p + TOKEN + token_of[i] * D) + *(vec *)(p + POSITION + place_of[i] * D);
-        e[i] = normalised(e[i], scale_e + i);
-        x[i] = normalised(e[i], scale_x + i);
+        vec row = *(vec *)(p + TOKEN + token_of[i] * D);
+        add(&row, (vec *)(p + POSITION + place_of[i] * D));
+        normalise(&row, &e[i], scale_e + i);
+        normalise(&e[i], &x[i], scale_x + i);
     }
     times(8, 3, m, 3 * D, D, x, D, qkv_t, qkv, 0);
     for (int b = 0, first = 0; b < count; first += lengths[documents[b++]]) attend(first, lengths[documents[b]]);
     times(16, 1, m, D, D, mixed, D, mix_t, e2, 0);
     for (int i = 0; i < n; i++) {
-        e2[i] += e[i];
-        y[i] = normalised(e2[i], scale_y + i);
+        add(&e2[i], &e[i]);
+        normalise(&e2[i], &y[i], scale_y + i);
     }
     times(8, 2, m, F, D, y, D, widen_t, hidden, 0);
     for (int i = 0; i < n; i++)
-        for (int j = 0; j < F / D; j++) hidden[i][j] = larger(hidden[i][j], (vec){0});
+        for (int j = 0; j < F / PART_LANES; j++) OF(hidden[i], j) = larger(OF(hidden[i], j), (part){0});
     times(16, 1, m, D, F, hidden, F, narrow_t, e3, 0);
-    for (int i = 0; i < n; i++) e3[i] += e2[i];
+    for (int i = 0; i < n; i++) add(&e3[i], &e2[i]);
     times(8, 2, m, CP, D, e3, D, head_t, logits, no_token);
 
     // Logits become their own gradient.
@@ -246,21 +289,27 @@ float gradient(const float *restrict p, const int *restrict tokens, const int *r
     weight(8, 2, D, F, n, d_e3, D, hidden, g + NARROW);
     times(8, 2, m, F, D, d_e3, D, p + NARROW, d_hidden, 0);
     for (int i = 0; i < n; i++)
-        for (int j = 0; j < F / D; j++) d_hidden[i][j] = WHERE(hidden[i][j] > 0, d_hidden[i][j]);
+        for (int j = 0; j < F; j++) ((float *)d_hidden[i])[j] = ((float *)hidden[i])[j] > 0 ? ((float *)d_hidden[i])[j] : 0;
     weight(16, 1, F, D, n, d_hidden, F, y, g + WIDEN);
     times(16, 1, m, D, F, d_hidden, F, p + WIDEN, d_row, 0);
-    for (int i = 0; i < n; i++) d_e2[i] = d_e3[i] + normalised_back(d_row[i], y[i], scale_y[i]);
+    for (int i = 0; i < n; i++) {
+        normalise_back(&d_row[i], &y[i], scale_y[i], &d_e2[i]);
+        add(&d_e2[i], &d_e3[i]);
+    }
     weight(16, 1, D, D, n, d_e2, D, mixed, g + MIX);
     times(16, 1, m, D, D, d_e2, D, p + MIX, d_row, 0);
-    for (int b = 0, first = 0; b < count; first += lengths[documents[b++]]) attend_back(first, lengths[documents[b]]);
+    for (int b = 0, first = 0; b < count; first += lengths[documents[b++]])
+        for (int p = 0; p < PARTS; p++) attend_back(first, lengths[documents[b]], p);
     weight(16, 1, 3 * D, D, n, d_qkv, 3 * D, x, g + QKV);
     times(16, 1, m, D, 3 * D, d_qkv, 3 * D, p + QKV, d_row, 0);
     memset(g, 0, sizeof(float) * QKV);
     for (int i = 0; i < n; i++) {
-        const vec d_e = d_e2[i] + normalised_back(d_row[i], x[i], scale_x[i]);
-        const vec d = normalised_back(d_e, e[i], scale_e[i]);
-        *(vec *)(g + TOKEN + token_of[i] * D) += d;
-        *(vec *)(g + POSITION + place_of[i] * D) += d;
+        vec d;
+        normalise_back(&d_row[i], &x[i], scale_x[i], &d);
+        add(&d, &d_e2[i]);
+        normalise_back(&d, &e[i], scale_e[i], &d);
+        add((vec *)(g + TOKEN + token_of[i] * D), &d);
+        add((vec *)(g + POSITION + place_of[i] * D), &d);
     }
     return loss;
 }

@@ -1,19 +1,28 @@
 // The graph of irregular.c, sorted by hand: operations of one depth do not need each other, so all of one depth and kind are
-// a loop without branches, eight at a time. The sum of loose ends, a chain in the graph, is a sum here.
+// a loop without branches, a vector at a time. The sum of loose ends, a chain in the graph, is a sum here.
 
 typedef double real;
+#define OWN_VECTORS
 #include "dense.h"
 
 typedef struct {
     int kind, first, count;  // of the operations of one depth, padded to whole vectors
 } run;
-typedef long whole __attribute__((vector_size(64), aligned(8), may_alias));
+typedef long whole __attribute__((vector_size(VECTOR), aligned(8), may_alias));
+#ifdef __AVX512DQ__
+typedef whole rounded;
+#else
+typedef int rounded __attribute__((vector_size(VECTOR / 2), aligned(4)));  // nothing else makes 64 bits of a double
+#endif
+
+// The vectors that runs are padded to.
+int lanes(void) { return LANES; }
 
 // e^x for x ≤ 0, to 1e-15; e^-700 stands for all that is less.
 INLINE vec exponential(vec x) {
     const mask m = x > -700.0;
     x = WHERE(m, x) - WHERE(~m, 700.0 - (vec){0});
-    const whole k = __builtin_convertvector(x * 1.4426950408889634 - 0.5, whole);
+    const rounded k = __builtin_convertvector(x * 1.4426950408889634 - 0.5, rounded);
     const vec n = __builtin_convertvector(k, vec);
     const vec r = x - n * 0.6931471805599453;
     vec y = r * (1.0 / 39916800) + 1.0 / 3628800;
@@ -27,7 +36,7 @@ INLINE vec exponential(vec x) {
     y = y * r + 0.5;
     y = y * r + 1.0;
     y = y * r + 1.0;
-    return (vec)((whole)y + (k << 52));
+    return (vec)((whole)y + (__builtin_convertvector(k, whole) << 52));
 }
 
 INLINE vec hyperbolic(vec x) {

@@ -101,10 +101,18 @@ void run_loop(double *restrict v, double *restrict g, int rounds, int times) {
     }
 }
 
-// 3. The same loop with the four exponentials of a softmax and that of the next round's softplus in one vector, and the slope
-// of the softplus kept for the way back. What is left is the chain from each softmax to the next.
-typedef double vec __attribute__((vector_size(64)));
-typedef long whole __attribute__((vector_size(64)));
+// 3. The same loop with the four exponentials of a softmax in one vector, in which that of the next round's softplus is, too,
+// where it has room, and the slope of the softplus kept for the way back. What is left is the chain from each softmax to the
+// next.
+#ifdef __AVX512DQ__
+enum { LANES = 8 };
+typedef long rounded __attribute__((vector_size(64)));
+#else
+enum { LANES = 4 };
+typedef int rounded __attribute__((vector_size(16)));  // nothing else makes 64 bits of a double
+#endif
+typedef double vec __attribute__((vector_size(8 * LANES)));
+typedef long whole __attribute__((vector_size(8 * LANES)));
 typedef double four __attribute__((vector_size(32), aligned(8)));
 enum { ROUNDS = 2500 };
 static double slope[ROUNDS];
@@ -113,12 +121,12 @@ static double slope[ROUNDS];
 static inline vec exponential(vec x) {
     const whole m = x > -700.0;
     x = (vec)((whole)x & m) - (vec)((whole)(700.0 - (vec){0}) & ~m);
-    const whole k = __builtin_convertvector(x * 1.4426950408889634 - 0.5, whole);
+    const rounded k = __builtin_convertvector(x * 1.4426950408889634 - 0.5, rounded);
     const vec r = x - __builtin_convertvector(k, vec) * 0.6931471805599453, r2 = r * r, r4 = r2 * r2;
     const vec low = (1.0 + r) + r2 * (0.5 + r * (1.0 / 6));
     const vec middle = (1.0 / 24 + r * (1.0 / 120)) + r2 * (1.0 / 720 + r * (1.0 / 5040));
     const vec high = (1.0 / 40320 + r * (1.0 / 362880)) + r2 * (1.0 / 3628800 + r * (1.0 / 39916800));
-    return (vec)((whole)(low + r4 * (middle + r4 * high)) + (k << 52));
+    return (vec)((whole)(low + r4 * (middle + r4 * high)) + (__builtin_convertvector(k, whole) << 52));
 }
 
 // log(1 + e) for 0 ≤ e ≤ 1, to 1e-15: the polynomial in 2e - 1 through its 24 Chebyshev nodes. It has no division, and its
@@ -144,7 +152,7 @@ void run_vectors(double *restrict v, double *restrict g, int rounds, int times) 
     const int n_nodes = 100 + 7 * rounds;
     for (int t = 0; t < times; t++) {
         double e = exp(-fabs(v[90]));
-        vec p = {v[96], v[97], v[98], v[99]};
+        vec p = {v[96], v[97], v[98], v[99]};  // and again, if it has eight lanes
         for (int r = 0; r < rounds; r++) {
             double *o = v + 100 + 7 * r;
             const double x = o[-10], part = 1 / (1 + e);
@@ -153,17 +161,31 @@ void run_vectors(double *restrict v, double *restrict g, int rounds, int times) 
             o[1] = o[-29] + o[-24] + o[-19] + o[-14];
             o[2] = o[-18] * o[-8];
             const double some = fmax(o[0], fmax(o[1], o[2]));
+#ifdef __AVX512DQ__
             const vec known = {0, o[0], o[1], o[2], -fabs(o[-3]), 0, 0, 0}, largest = {some, some, some, some};
             const vec last = __builtin_shufflevector(p, (vec){0}, 3, 3, 3, 3, 8, 8, 8, 8);
+#else
+            const vec known = {0, o[0], o[1], o[2]}, largest = {some, some, some, some};
+            const vec last = __builtin_shufflevector(p, p, 3, 3, 3, 3);
+#endif
             const whole m = last > largest;
             const vec most = (vec)(((whole)last & m) | ((whole)largest & ~m));
+#ifdef __AVX512DQ__
             const vec y = exponential(__builtin_shufflevector(p, known, 3, 9, 10, 11, 12, 13, 14, 15) - most);
             const four q = __builtin_shufflevector(y, y, 0, 1, 2, 3);
+#else
+            const four q = exponential(__builtin_shufflevector(p, known, 3, 5, 6, 7) - most);
+            e = exponential((vec){-fabs(o[-3])})[0];
+#endif
             const four two = q + __builtin_shufflevector(q, q, 1, 0, 3, 2);
             const four share = q / (two + __builtin_shufflevector(two, two, 2, 3, 0, 1));
             *(four *)(o + 3) = share;
+#ifdef __AVX512DQ__
             p = __builtin_shufflevector(share, share, 0, 1, 2, 3, 0, 1, 2, 3);
             e = y[4];
+#else
+            p = share;
+#endif
         }
         memset(g, 0, sizeof(double) * n_nodes);
         double last = 1;  // the gradient of a round's last node by the round after it
