@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from macrograd.tables import sources, text
+from macrograd.tables import sources, text, workbooks
 from macrograd.tables.table import Table
 
 _READERS: dict[str, Callable[[Path], Table]] = {
@@ -56,7 +56,7 @@ def read(
     if ending in _DATABASES:
         return sources.sqlite(place, query)
     if ending in _WORKBOOKS:
-        return sources.excel(place, query)
+        return workbooks.sheet(place, query)
     if ending:
         return _READERS[ending](place)
     return text.read(place, delimiter=delimiter, header=header)

@@ -1,21 +1,18 @@
-"""Tables that are not text: Parquet, JSON lines, Arrow, Excel, SQLite and PostgreSQL, each read by its library."""
+"""Tables that are not text: Parquet, JSON lines, Arrow, SQLite and PostgreSQL, each read by its library."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 import sqlite3
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import Any
 
 from macrograd._extras import installing
 from macrograd.tables import table as tables
 from macrograd.tables import text
-from macrograd.tables.decoding import MOST_COLUMNS, PIECE, check_cells
+from macrograd.tables.decoding import MOST_COLUMNS
 from macrograd.tables.table import Table, listed
 
 
@@ -42,12 +39,12 @@ def _by_duckdb(path: Path, function: str) -> Table:
                 raise ValueError(
                     f"{path.name} holds no table, or objects of too many different names to be rows of one"
                 )
-            _check_size(path.name, names, [names])
+            check_size(path.name, names, [names])
             arrays = [tables.of_values(column) for column in found.fetchnumpy().values()]
             arrays = [tables.utc(a) if at and a.dtype.kind == "M" else a for a, at in zip(arrays, zoned, strict=True)]
         except duckdb.Error as error:
-            raise ValueError(f"{path.name} cannot be read: {_short(error)}") from None
-    _check_size(path.name, names, arrays)
+            raise ValueError(f"{path.name} cannot be read: {short(error)}") from None
+    check_size(path.name, names, arrays)
     return Table(dict(zip(names, arrays, strict=True)), path.name)
 
 
@@ -67,103 +64,10 @@ def arrow(path: Path) -> Table:
             else:
                 source.seek(0)
                 found = ipc.open_stream(source).read_all()
-            _check_size(path.name, found.column_names, [found])
+            check_size(path.name, found.column_names, [found])
             return tables.of(found, path.name)
     except pa.ArrowException as error:
-        raise ValueError(f"{path.name} cannot be read: {_short(error)}") from None
-
-
-def excel(path: Path, sheet: str | None = None) -> Table:
-    """A sheet of an Excel or OpenDocument workbook, by default the first; its first line has the names.
-
-    Raises ImportError without python-calamine, and ValueError for another sheet and a damaged file.
-    """
-    try:
-        import python_calamine as calamine
-    except ImportError:
-        raise ImportError(f"reading {path.name} needs python-calamine: {installing('tables')}") from None
-    notes: list[str] = []
-    if path.suffix.lower() in (".xlsx", ".xlsm") and (count := _surveyed(path)):
-        notes.append(
-            f"{count:,} formula{'s' * (count > 1)} without a result in the workbook, empty here: open it in a "
-            "spreadsheet program and save it, or write text that begins with = as text"
-        )
-    try:
-        with calamine.CalamineWorkbook.from_path(str(path)) as book:
-            if sheet is not None and sheet not in book.sheet_names:
-                raise ValueError(f"{path.name} has no sheet {sheet!r}, it has {listed(book.sheet_names)}")
-            chosen = sheet if sheet is not None else book.sheet_names[0]
-            if sheet is None and len(book.sheet_names) > 1:
-                notes.append(f"the sheet {chosen!r}, of {listed(book.sheet_names)}: --query 'NAME' takes another")
-            rows = book.get_sheet_by_name(chosen).to_python(skip_empty_area=True)
-    except (calamine.CalamineError, OSError) as error:
-        if isinstance(error, OSError) and not path.exists():
-            raise
-        raise ValueError(f"{path.name} cannot be read: {_short(error)}") from None
-    rows = [row for row in rows if any(cell != "" for cell in row)]
-    # A title above the table: lines with a single cell, if the table has more.
-    while (len(rows) > 2 and _filled(rows[0]) <= 1 < _filled(rows[1])) or (
-        len(rows) > 2 and _filled(rows[0]) <= 1 < _filled(rows[2])
-    ):
-        notes.append(f"the line {next(c for c in rows[0] if c != '')!s} above the table left out")
-        rows.pop(0)
-    if len(rows) < 2:
-        raise ValueError(f"{path.name} has no rows: it needs a line with the names of the columns, and rows below it")
-    names, renamed = text.unique([str(name).strip() for name in rows[0]])
-    columns = [[None if row[i] == "" else row[i] for row in rows[1:]] for i in range(len(names))]
-    kept = [i for i, name in enumerate(names) if name or any(x is not None for x in columns[i])]
-    _check_size(path.name, [names[i] for i in kept], columns)
-    cells = [np.array([None if x is None else str(x) for x in columns[i]], dtype=object) for i in kept]
-    if total := text.total(cells):
-        columns = [column[:-1] for column in columns]
-        notes.append(f"the last line left out, a line of totals ({total})")
-    found = {names[i]: tables.of_values(columns[i]) for i in kept}
-    return Table(found, path.name, (*notes, *renamed))
-
-
-# As libraries write formulas, and whatever else begins with =; a spreadsheet program puts the result into <v>.
-_WITHOUT_RESULT = re.compile(rb"</f>\s*(?:<v\s*/>|<v>\s*</v>|</c>)|<f\b[^>]*/>\s*(?:<v\s*/>|<v>\s*</v>|</c>)")
-_PLACE = re.compile(rb'<c\b[^>]*?\br="([A-Z]{1,3})([0-9]{1,7})"')
-
-
-def _surveyed(path: Path) -> int:
-    """How many cells of an Excel workbook have a formula and no result. Raises ValueError for a sheet whose last cell
-    is so far out that its reader, which makes all cells before it, would end the process for lack of memory."""
-    count = 0
-    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:  # which its reader says better
-        for name in archive.namelist():
-            if re.fullmatch(r"xl/worksheets/[^/]+\.xml", name):
-                with archive.open(name) as sheet:
-                    lines = columns = 0
-                    for cells in _whole_cells(sheet):
-                        count += len(_WITHOUT_RESULT.findall(cells))
-                        for column, row in _PLACE.findall(cells):
-                            lines, columns = max(lines, int(row)), max(columns, _number(column))
-                    check_cells(path.name, lines, columns, "clear the cells beyond the table, or save it as CSV")
-    return count
-
-
-def _whole_cells(sheet: IO[bytes]) -> Iterator[bytes]:
-    """The text of a sheet in pieces that end between cells."""
-    held = b""
-    while piece := sheet.read(PIECE):
-        held += piece
-        cell = max(held.rfind(b"<c "), 0)  # which may end in the next piece
-        yield held[:cell]
-        held = held[cell:]
-    yield held
-
-
-def _number(column: bytes) -> int:
-    """1 for A, 27 for AA."""
-    number = 0
-    for letter in column:
-        number = 26 * number + letter - ord("A") + 1
-    return number
-
-
-def _filled(row: Sequence[Any]) -> int:
-    return sum(cell != "" for cell in row)
+        raise ValueError(f"{path.name} cannot be read: {short(error)}") from None
 
 
 def sqlite(path: Path, query: str | None) -> Table:
@@ -178,7 +82,7 @@ def sqlite(path: Path, query: str | None) -> Table:
             ]
             return _queried(connection, path.name, query, names)
         except sqlite3.Error as error:
-            raise ValueError(f"{path.name}: {_short(error)}") from None
+            raise ValueError(f"{path.name}: {short(error)}") from None
 
 
 def postgres(address: str, query: str | None) -> Table:
@@ -204,7 +108,7 @@ def postgres(address: str, query: str | None) -> Table:
             ]
             return _queried(connection, name, query, tables_there)
     except psycopg.Error as error:
-        raise ValueError(f"{name}: {_short(error)}") from None
+        raise ValueError(f"{name}: {short(error)}") from None
 
 
 def without_password(address: str) -> str:
@@ -238,7 +142,8 @@ def _queried(connection: Any, name: str, query: str | None, names: list[str]) ->
     return Table(dict(zip(columns, arrays, strict=True)), name, (*notes, *renamed))
 
 
-def _check_size(name: str, names: Sequence[str], arrays: Sequence[Any]) -> None:
+def check_size(name: str, names: Sequence[str], arrays: Sequence[Any]) -> None:
+    """Raise ValueError for a table without rows, and for one of too many columns."""
     if len(names) > MOST_COLUMNS:
         raise ValueError(
             f"{name} has {len(names):,} columns, and {MOST_COLUMNS:,} are the most that can be read: copy those "
@@ -248,5 +153,6 @@ def _check_size(name: str, names: Sequence[str], arrays: Sequence[Any]) -> None:
         raise ValueError(f"{name} has no rows")
 
 
-def _short(error: Any) -> str:
+def short(error: Any) -> str:
+    """A library's message as one line."""
     return " ".join(str(error).split())[:300]

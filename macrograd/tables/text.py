@@ -21,7 +21,7 @@ import numpy as np
 
 from macrograd._dataclass import dataclass
 from macrograd._extras import installing
-from macrograd.tables import cells
+from macrograd.tables import cells, headers
 from macrograd.tables.decoding import PIECE, SAMPLE, check_memory, check_text, copied
 from macrograd.tables.table import Array, Table
 
@@ -263,9 +263,13 @@ def _table(path: Path, found: list[Array], dialect: Dialect, header: bool | None
     if not found or not len(found[0]):
         raise ValueError(f"{path.name} has no rows: it needs a header line with names, and rows below it")
     first = [_strip(column[0]) for column in found]
-    has_header = _has_header(first, found) if header is None else header
+    several = headers.of([column[: headers.LOOKED_AT] for column in found], _is_number) if header is None else None
+    has_header = _has_header(first, found) if header is None and several is None else header
     above = dialect.skip
-    if has_header:
+    if several is not None:
+        found = [column[several.lines :] for column in found]
+        names, notes = several.names, [*notes, *several.notes]
+    elif has_header:
         found = [column[1:] for column in found]
         names = [name or "" for name in first]
     elif dialect.names and header is None:
@@ -285,6 +289,10 @@ def _table(path: Path, found: list[Array], dialect: Dialect, header: bool | None
     names, renamed = unique(names)
     notes += renamed
     return Table(dict(zip(names, found, strict=True)), path.name, tuple(notes))
+
+
+def _is_number(cell: Any) -> bool:
+    return any(cells.number_of(cell, cells.Style(mark))[0] is not None for mark in ".,")
 
 
 def _strip(cell: Any) -> str | None:

@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 
 from macrograd import tables
-from macrograd.tables import sources, text
+from macrograd.tables import sources, text, workbooks
 
 DATA: dict[str, list[Any]] = {
     "number": [1.5, None, 3.25, 8.0],
@@ -109,8 +109,8 @@ def test_formulas_without_a_result_are_said(tmp_path: Path, monkeypatch: pytest.
     for row in [["a", "kind"], [1, "=high"], [2, "-low"], [3, "=high"], [4, "=1+1"]]:
         book.active.append(row)
     book.save(tmp_path / "t.xlsx")
-    for piece in (sources.PIECE, 7):
-        monkeypatch.setattr(sources, "PIECE", piece)
+    for piece in (workbooks.PIECE, 7):
+        monkeypatch.setattr(workbooks, "PIECE", piece)
         table = tables.read(tmp_path / "t.xlsx")
         assert table.columns["kind"].tolist() == [None, "-low", None, None]
         assert table.notes[0].startswith("3 formulas without a result in the workbook, empty here: open it in a spread")
