@@ -9,8 +9,9 @@ from collections.abc import Generator, Iterator
 from functools import cache
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis.internal.conjecture import providers
+from hypothesis.strategies import none
 
 from macrograd.compiler.jit.cache import own_sources
 
@@ -46,7 +47,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """The collector need not look again, hundreds of times, at the modules and the 9,000 tests that stay to the end."""
+    """The collector need not look again, hundreds of times, at the modules and the 9,000 tests that stay to the end.
+    Hypothesis makes its random numbers in the first run of a test, and asks the collector who holds them: before it can
+    no longer see."""
+    given(none())(lambda _: None)()
     gc.collect()
     gc.freeze()
 

@@ -147,7 +147,7 @@ def moments(
     nat = np.datetime64("NaT", "s")
     values = [nat if m is None else _moment(m, m.get("order", order), known) for m in found]
     ahead = [None if m is None or not m.get("zone") else _offset(m["zone"]) for m in found]
-    offsets = np.array([np.timedelta64("NaT") if x is None else x for x in ahead], dtype="timedelta64[s]")
+    offsets = np.array([np.timedelta64("NaT" if x is None else x, "s") for x in ahead], dtype="timedelta64[s]")
     seen = "".join(sorted({m["mark"] for _, m in loose}))
     return Moments(np.array(values, dtype="datetime64[s]"), order, offsets, seen, doubt)
 
