@@ -130,7 +130,8 @@ class TrainingLoop:
 
     def load(self, arrays: Sequence[NDArray[Any]]) -> None:
         """Use other data of the same widths. Arrays of the right type and layout are used without copying."""
-        data = [np.ascontiguousarray(x, dtype=self._sample.dtype) for x in arrays]
+        with narrowing(self._sample.dtype):
+            data = [np.ascontiguousarray(x, dtype=self._sample.dtype) for x in arrays]
         widths = tuple(x.shape[1:] for x in data)
         wanted = tuple(self._special.shapes[k] for k in self._special.varying)
         if widths != wanted:

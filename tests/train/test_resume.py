@@ -299,7 +299,7 @@ def test_a_longer_run_goes_on_from_the_latest_parameters_not_from_the_best(tmp_p
             trainers[0].fit(X, Y, **how, **options)
         losses_ = trainers[0].history.metrics["validation_loss"]
         assert losses_[-1] > min(losses_)  # so that the best are not the latest
-        return [[p.data for p in trainer.model.parameters()] for trainer in trainers]
+        return [[*trainer.history.losses, *(p.data for p in trainer.model.parameters())] for trainer in trainers]
 
     path = tmp_path / "run"
     with warnings.catch_warnings():

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrograd.compiler.program.program import Program
-from macrograd.compiler.targets.target import Array, Executable, Request, State, aligned
+from macrograd.compiler.targets.target import Array, Executable, Request, State, aligned, narrowing
 from macrograd.compiler.targets.training import Parts, Steps
 
 
@@ -53,8 +53,9 @@ class OnBuffers(Steps, Generic[Run]):
         self._measure, self._update = self._along(parts.measure), self._along(parts.update)
         self._measure.point([self.gradient])
         self._update.point([self.theta, self.gradient, *self.state])
-        self._measure.given[1] = parts.clip_norm
-        self._update.u[: len(parts.numbers)] = parts.numbers
+        with narrowing(dtype):
+            self._measure.given[1] = parts.clip_norm
+            self._update.u[: len(parts.numbers)] = parts.numbers
 
     @abstractmethod
     def _along(self, program: Program) -> Run:

@@ -100,8 +100,9 @@ class LaneEngine:
             self._theta, self._state = theta.astype(np.float64), state.astype(np.float64)
 
     def send(self) -> None:
-        """Hand the numbers to the nets."""
+        """Hand the numbers to the nets, which have those of their type, also if no step is made."""
         self._nets.nets.set(self._net, self._theta, self._state)
+        self.stale = True
 
     def load(self, arrays: Sequence[Array]) -> None:
         self._nets.nets.point(self._net, arrays)

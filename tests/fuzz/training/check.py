@@ -87,6 +87,13 @@ def compared(answer: reference.Answer, trainer: Any, dtype: str) -> str:
 
 def near(got: Array, wanted: Array, dtype: str) -> str:
     """The first number outside the range of the replicas; "?" if that is too wide to tell."""
+    whole = np.isfinite(wanted).all(axis=0)
+    if not whole.all():  # a loss that is no number, or one of none
+        if (np.isfinite(wanted).any(axis=0) & ~whole).any():
+            return "?"
+        if np.isfinite(got[~whole]).any():
+            return f"{got}, expected {wanted[0]}"
+        got, wanted = got[whole], wanted[:, whole]
     low, high = wanted.min(axis=0).astype(float), wanted.max(axis=0).astype(float)
     epsilon, width = float(np.finfo(dtype).eps), high - low
     room = width + 16.0 * epsilon * np.maximum(np.abs(low), np.abs(high)) + 4.0 * float(np.finfo(dtype).tiny)

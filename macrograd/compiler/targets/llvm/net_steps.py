@@ -47,7 +47,8 @@ class NativeNets(Nets):
         self.machine = Machine(kind, size, self.lanes, single=True, strict=request.strict)
         self.count, self.value = self.program.parameters, self.program.results[0][1]
         self.own_slots = np.array(own.slots, np.int64)
-        self._own, self._hyper = own.numbers.astype(request.dtype), rule.numbers.astype(request.dtype)
+        with narrowing(request.dtype):
+            self._own, self._hyper = own.numbers.astype(request.dtype), rule.numbers.astype(request.dtype)
         self._bytes(request.samples)
         self._gradients: dict[int, _Gradient] = {}
         clip = Clip(parts.measure, parts.clip_norm) if parts.clips else None
@@ -88,14 +89,16 @@ class NativeNets(Nets):
 
     def set(self, net: int, theta: Array, state: Array) -> None:
         self._unpack()
-        self._theta[net], self._state[net] = theta, state
+        with narrowing(self.request.dtype):
+            self._theta[net], self._state[net] = theta, state
 
     def get(self, net: int) -> tuple[Array, Array]:
         return self._packed.get(net) or (self._theta[net].copy(), self._state[net].copy())
 
     def set_all(self, theta: Array, state: Array) -> None:
         self._packed = _Packed(self, np.empty(0, np.int64))  # what it held is overwritten
-        self._theta[:], self._state[:] = theta, state
+        with narrowing(self.request.dtype):
+            self._theta[:], self._state[:] = theta, state
 
     def get_all(self) -> tuple[Array, Array]:
         self._unpack()
@@ -107,7 +110,8 @@ class NativeNets(Nets):
         self._addresses[1:] = self._addresses[0]
 
     def point(self, net: int, data: Sequence[Array]) -> None:
-        held = tuple([np.ascontiguousarray(x, self.request.dtype) for x in data])
+        with narrowing(self.request.dtype):
+            held = tuple([np.ascontiguousarray(x, self.request.dtype) for x in data])
         self._data[net] = held  # which keeps it alive
         self._addresses[net] = [x.ctypes.data for x in held]
 
@@ -229,7 +233,8 @@ class _Call:
             key = tuple(map(id, some))
             if key not in known:
                 known[key] = aligned(len(self.lengths) * lanes, dtype).reshape(-1, lanes)
-                known[key][:] = some[0][:, None] if len(set(key)) == 1 else np.transpose(some)
+                with narrowing(dtype):
+                    known[key][:] = some[0][:, None] if len(set(key)) == 1 else np.transpose(some)
             at[tile] = known[key].ctypes.data
         return list(known.values()), at
 
