@@ -238,7 +238,7 @@ class _Graph:
             if id(node) not in self.leading:
                 continue
             gains = [edge.gain for edge in self.uses.get(id(node), []) if edge.gain]
-            total, terms = self.adjoint.get(id(node), 0.0), sum(map(abs, gains))
+            total, terms = self.adjoint.get(id(node), 0.0), math.fsum(map(abs, gains))
             if len(gains) < 2 or not terms > abs(total) * _CANCELLED:
                 continue
             edge = max((e for e in self.uses[id(node)] if e.gain), key=lambda e: abs(e.gain or 0.0))

@@ -5,6 +5,7 @@ A month counts as 30 days and a year as 365, as PostgreSQL's clients have it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -110,7 +111,7 @@ def seconds_of(text: str) -> float | None:
         return _with_clock(text)
     if match := _ISO.fullmatch(text):
         parts = [_real(x) * s for x, s in zip(match.groups()[1:], _ISO_SECONDS, strict=True) if x]
-        return -sum(parts) if match[1] == "-" else sum(parts)
+        return -math.fsum(parts) if match[1] == "-" else math.fsum(parts)
     return _words(text)
 
 

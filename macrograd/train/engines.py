@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from macrograd import ops
 from macrograd.compiler.targets.training import Outcome
 from macrograd.graph import topological
 from macrograd.nn.dropout import PERIOD
@@ -175,7 +176,8 @@ class EagerLoop:
             norm = math.sqrt(float(self.gradient @ self.gradient))
         if norm > self._clip:
             self.gradient *= self._clip / norm
-        return sum(losses) * share + float(penalty)
+        total = ops.sum_.forward(*losses)  # Python's own sum has other bits from 3.12 on
+        return total * share + float(penalty)
 
     def _back(self, loss: Any) -> None:
         """Add the loss's gradient, and note which parameters are in its graph."""
